@@ -1,0 +1,18 @@
+import { setTimeout as delay } from "node:timers/promises";
+
+/** Time as the service sees it. Tests pass another one, so that hours go by in seconds. */
+export interface Clock {
+  /** Milliseconds since the Unix epoch. */
+  now(): number;
+  /** Resolves after `ms` milliseconds, or as soon as `signal` is aborted; it never rejects. */
+  sleep(ms: number, signal: AbortSignal): Promise<void>;
+}
+
+/** The clock of the machine. */
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  sleep: async (ms, signal) => {
+    // `delay` rejects only when the signal is aborted, which here is an ordinary end of the sleep.
+    await delay(ms, undefined, { signal }).catch(() => undefined);
+  },
+};
