@@ -168,14 +168,15 @@ export interface HeadPart {
   readonly record_proof: string;
 }
 
-/** The newest version at the head, or, when it was erased, its commitment in place of opening and entry. */
+/** The leaf of the map and the newest version of the history in it. Opening and entry are both absent once erased. */
 export interface LeafPart {
   readonly n: number;
+  readonly history_root: string;
   readonly last_leaf_proof: string;
   readonly epoch: number;
+  readonly commitment: string;
   readonly opening?: string;
   readonly entry?: string;
-  readonly commitment?: string;
 }
 
 /** A leaf at a settling epoch and the history path from it to the leaf at the head (empty when they are equal). */
@@ -226,12 +227,13 @@ export interface SettledAnswer {
   readonly leaf?: SettlingLeaf;
 }
 
+/** One version of a history, `proof` its path in the tree of size n. Opening and entry are both absent once erased. */
 export interface VersionPart {
   readonly version: number;
   readonly epoch: number;
+  readonly commitment: string;
   readonly opening?: string;
   readonly entry?: string;
-  readonly commitment?: string;
   readonly proof: string;
 }
 
@@ -323,11 +325,12 @@ export interface ErrorAnswer {
 const headPart = body({ checkpoint: NOTE, record: RECORD, record_proof: PATH });
 const leafPart = body({
   n: VERSION,
+  history_root: HASH,
   last_leaf_proof: PATH,
   epoch: EPOCH,
+  commitment: HASH,
   "opening?": OPENING,
   "entry?": ENTRY,
-  "commitment?": HASH,
 });
 const settlingLeaf = body({ n: VERSION, history_root: HASH, consistency: PATH });
 const settlingPart = body({ epoch: EPOCH, map_proof: MAP_PROOF, "leaf?": settlingLeaf });
@@ -345,9 +348,9 @@ const statement = body({
 const versionPart = body({
   version: VERSION,
   epoch: EPOCH,
+  commitment: HASH,
   "opening?": OPENING,
   "entry?": ENTRY,
-  "commitment?": HASH,
   proof: PATH,
 });
 const userIds: ArrayShape = { type: "array", items: USER_ID, maxItems: MAX_LOOKUPS };
@@ -775,13 +778,11 @@ export function parseCompareCancelContent(value: unknown): CompareCancelContent 
   return parseShape(CONTENT_SHAPES.CompareCancelContent, value, "compare cancel") as CompareCancelContent;
 }
 
-/** A version is either opened (opening and entry) or erased (its commitment alone). */
+/** A version is either opened or erased: opening and entry come and go together. */
 function checkReveal(
-  part: { readonly opening?: string; readonly entry?: string; readonly commitment?: string } | undefined,
+  part: { readonly opening?: string; readonly entry?: string } | undefined,
   path: string,
 ): void {
-  if (part === undefined) return;
-  const opened = part.opening !== undefined && part.entry !== undefined && part.commitment === undefined;
-  const erased = part.opening === undefined && part.entry === undefined && part.commitment !== undefined;
-  if (!opened && !erased) throw malformed(path, "is neither opened nor erased");
+  if (part === undefined || (part.opening === undefined) === (part.entry === undefined)) return;
+  throw malformed(path, "has an opening without its entry, or the entry alone");
 }
