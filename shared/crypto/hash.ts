@@ -1,0 +1,29 @@
+import { hkdf } from "@noble/hashes/hkdf.js";
+import { hmac } from "@noble/hashes/hmac.js";
+import { sha256 as nobleSha256, sha512 as nobleSha512 } from "@noble/hashes/sha2.js";
+
+/** 32 bytes, an output of SHA-256 unless said otherwise. */
+export type Hash = Uint8Array;
+
+/** Length of a `Hash` in bytes. */
+export const HASH_BYTES = 32;
+
+/** SHA-256 (FIPS 180-4): any bytes to 32. */
+export function sha256(bytes: Uint8Array): Hash {
+  return nobleSha256(bytes);
+}
+
+/** SHA-512 (FIPS 180-4): any bytes to 64. */
+export function sha512(bytes: Uint8Array): Uint8Array {
+  return nobleSha512(bytes);
+}
+
+/** HMAC-SHA256 (RFC 2104): 32 bytes. */
+export function hmacSha256(key: Uint8Array, bytes: Uint8Array): Hash {
+  return hmac(nobleSha256, key, bytes);
+}
+
+/** HKDF-SHA256 (RFC 5869), extract and expand, to `length` bytes. */
+export function hkdfSha256(ikm: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): Uint8Array {
+  return hkdf(nobleSha256, ikm, salt, info, length);
+}
