@@ -1,4 +1,4 @@
-import { HEAD_ROLLED_BACK_AFTER_MS, UNCHECKED_ESCALATES_AFTER_MS } from "./parameters.ts";
+import { UNCHECKED_ESCALATES_AFTER_MS } from "./parameters.ts";
 import type { Evidence } from "./proofs/evidence.ts";
 
 /** How much a code weighs: from a line in the history to portable proof that a log lied. */
@@ -180,10 +180,7 @@ const OTHERWISE: ReadonlyMap<VerdictCode, NonNullable<CodeClass["otherwise"]>> =
   ["entry-refused", { when: "no-new-device", class: "notice" }],
 ]);
 
-const ESCALATES_AFTER_MS: ReadonlyMap<VerdictCode, number> = new Map<VerdictCode, number>([
-  ...UNCHECKED_THEN_WARNING.map((code) => [code, UNCHECKED_ESCALATES_AFTER_MS] as const),
-  ["head-withheld", HEAD_ROLLED_BACK_AFTER_MS],
-]);
+const ESCALATING: ReadonlySet<VerdictCode> = new Set<VerdictCode>(UNCHECKED_THEN_WARNING);
 
 const CLASSES: ReadonlyMap<VerdictCode, CodeClass> = new Map(
   (Object.keys(CODES_BY_CLASS) as VerdictClass[]).flatMap((name) =>
@@ -192,10 +189,10 @@ const CLASSES: ReadonlyMap<VerdictCode, CodeClass> = new Map(
 );
 
 function describe(name: VerdictClass, code: VerdictCode): CodeClass {
-  const [escalatesAfterMs, otherwise] = [ESCALATES_AFTER_MS.get(code), OTHERWISE.get(code)];
+  const otherwise = OTHERWISE.get(code);
   return {
     class: name,
-    ...(escalatesAfterMs === undefined ? {} : { escalatesAfterMs }),
+    ...(ESCALATING.has(code) ? { escalatesAfterMs: UNCHECKED_ESCALATES_AFTER_MS } : {}),
     ...(otherwise === undefined ? {} : { otherwise }),
   };
 }

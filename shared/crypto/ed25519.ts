@@ -3,6 +3,7 @@ import { bytesToNumberLE } from "@noble/curves/utils.js";
 import { concat, equalBytes } from "../encoding.ts";
 import { VerificationError } from "../errors.ts";
 import { sha512 } from "./hash.ts";
+import { knownPoint } from "./known-points.ts";
 
 /** Lengths in bytes. */
 export const PUBLIC_KEY_BYTES = 32;
@@ -46,17 +47,10 @@ export function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signat
 }
 
 function decodeKey(publicKey: Uint8Array): Point {
-  const key = decodePoint(publicKey);
+  const key = knownPoint(publicKey);
+  if (key === undefined) throw badSignature("a public key that is no canonical encoding of a point");
   if (key.isSmallOrder()) throw badSignature("a public key of small order");
   return key;
-}
-
-function decodePoint(bytes: Uint8Array): Point {
-  try {
-    return Point.fromBytes(bytes);
-  } catch (cause) {
-    throw new VerificationError("bad-signature", "not the canonical encoding of a point", { cause });
-  }
 }
 
 function badSignature(message: string): VerificationError {

@@ -58,7 +58,7 @@ export function rootOf(domains: Domains, leafHashes: readonly Hash[]): Hash {
 /** Reads hashes from a list of all leaf hashes, remembering what it has computed. */
 export function hashReaderOf(domains: Domains, leafHashes: readonly Hash[]): HashReader {
   const levels: Hash[][] = [[...leafHashes]];
-  return function read(level, index) {
+  return function read(level, index): Hash {
     const row = (levels[level] ??= []);
     const known = row[index];
     if (known !== undefined) return known;
