@@ -1,0 +1,330 @@
+/**
+ * HTTP to one log's service: discovery, a session, and each read and write as one method. Answers are parsed strictly
+ * and bounded; nothing here judges them. Three kinds of failure stay apart: `ServiceFailure` (the network or the
+ * service), `VerificationError` (the answer has no acceptable form), anything else (a bug of ours).
+ */
+import { encodeUnpadded, parseJson } from "../shared/encoding.ts";
+import { VerificationError } from "../shared/errors.ts";
+import type {
+  ConsistencyAnswer,
+  EnrolmentAnswer,
+  LookupAnswer,
+  PromisePart,
+  SettledAnswer,
+  SettlingRecords,
+  Statement,
+  StatementAnswer,
+  VersionsAnswer,
+  WellKnown,
+} from "../shared/messages.ts";
+import {
+  MATRIX_NAMES,
+  parseConfigurationContent,
+  parseConsistencyAnswer,
+  parseEnrolmentAnswer,
+  parseLookupAnswer,
+  parseRefreshAnswer,
+  parseSessionAnswer,
+  parseSettledAnswer,
+  parseSettlingRecords,
+  parseStatementAnswer,
+  parseVersionsAnswer,
+  parseWellKnown,
+} from "../shared/messages.ts";
+import type { Clock } from "./clock.ts";
+import type { ClientLike } from "./matrix.ts";
+
+/** Why nothing came back; each is a code of codes.md and never an accusation. */
+export type ServiceFailureReason = "offline" | "busy" | "refused-by-service";
+
+export class ServiceFailure extends Error {
+  readonly reason: ServiceFailureReason;
+  /** HTTP status, where there was one. */
+  readonly status: number | undefined;
+
+  constructor(reason: ServiceFailureReason, message: string, status?: number) {
+    super(message);
+    this.name = "ServiceFailure";
+    this.reason = reason;
+    this.status = status;
+  }
+}
+
+export type Fetch = (url: string, init?: RequestInit) => Promise<Response>;
+
+/** A request that takes longer counts as offline. */
+const REQUEST_TIMEOUT_MS = 15_000;
+/** Largest body read, in bytes; 50 versions of 64 KiB fit. */
+const MAX_BODY_BYTES = 4_194_304;
+const MAX_WELL_KNOWN_BYTES = 65_536;
+const MAX_JSON_DEPTH = 32;
+/** A session is renewed this long before it ends. */
+const SESSION_MARGIN_MS = 30_000;
+
+export interface Transport {
+  readonly fetch: Fetch;
+  readonly clock: Clock;
+}
+
+/** One HTTP exchange with a time limit and a size limit. Throws `ServiceFailure`. */
+async function exchange(
+  { fetch, clock }: Transport,
+  url: string,
+  init: RequestInit,
+  maxBytes: number,
+): Promise<{ status: number; body: Uint8Array }> {
+  const timeout = new AbortController();
+  const done = new AbortController();
+  void clock.sleep(REQUEST_TIMEOUT_MS, done.signal).then(() => {
+    if (!done.signal.aborted) timeout.abort();
+  });
+  try {
+    const response = await fetch(url, { redirect: "error", ...init, signal: timeout.signal, credentials: "omit" });
+    return { status: response.status, body: await readBody(response, maxBytes) };
+  } catch (error) {
+    if (error instanceof VerificationError || error instanceof ServiceFailure) throw error;
+    throw new ServiceFailure("offline", `no answer from ${new URL(url).host}`);
+  } finally {
+    done.abort();
+  }
+}
+
+/** The body, or `malformed` as soon as it is longer than the limit. */
+async function readBody(response: Response, maxBytes: number): Promise<Uint8Array> {
+  if (response.body === null) return new Uint8Array();
+  const reader = response.body.getReader();
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    length += value.length;
+    if (length > maxBytes) {
+      await reader.cancel();
+      throw new VerificationError("malformed", `the answer is longer than ${String(maxBytes)} bytes`);
+    }
+    chunks.push(value);
+  }
+  const body = new Uint8Array(length);
+  let offset = 0;
+  for (const chunk of chunks) {
+    body.set(chunk, offset);
+    offset += chunk.length;
+  }
+  return body;
+}
+
+function textOf(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw new VerificationError("malformed", "the answer is not UTF-8");
+  }
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || /^127(\.\d{1,3}){3}$/.test(host) || host === "[::1]";
+}
+
+/** The host of a server name: the name without its port. */
+function hostOf(serverName: string): string {
+  return serverName.replace(/:\d{1,5}$/, "");
+}
+
+/** Where a homeserver's log is, by its own word; undefined where it says there is none. */
+export type Discovery = WellKnown | undefined;
+
+/**
+ * Finds the log of a homeserver: `https://<host>/.well-known/matrix/client`, then the alias `#ckv:<server>`.
+ * protocol "Discovery". Returns undefined only when both were asked and say no; throws `ServiceFailure` when neither
+ * could be asked.
+ */
+export async function discoverLog(transport: Transport, client: ClientLike, serverName: string): Promise<Discovery> {
+  const published = await fromWellKnown(transport, client, serverName);
+  if (published.kind === "found") return published.wellKnown;
+  const room = await fromAlias(client, serverName);
+  if (room.kind === "found") return room.wellKnown;
+  if (published.kind === "none" && room.kind === "none") return undefined;
+  throw new ServiceFailure("offline", `no word from ${serverName} on whether it has a log`);
+}
+
+type Finding = { kind: "found"; wellKnown: WellKnown } | { kind: "none" } | { kind: "unknown" };
+
+async function fromWellKnown(transport: Transport, client: ClientLike, serverName: string): Promise<Finding> {
+  const host = hostOf(serverName);
+  const base = isLoopback(host) ? client.getHomeserverUrl().replace(/\/+$/, "") : `https://${host}`;
+  try {
+    const url = `${base}/.well-known/matrix/client`;
+    const { status, body } = await exchange(transport, url, { cache: "no-cache", redirect: "follow" }, MAX_WELL_KNOWN_BYTES);
+    if (status === 404) return { kind: "none" };
+    if (status !== 200) return { kind: "unknown" };
+    const document: unknown = JSON.parse(textOf(body));
+    const member = typeof document === "object" && document !== null ? Object.entries(document) : [];
+    const value = member.find(([name]) => name === MATRIX_NAMES.wellKnown)?.[1] as unknown;
+    if (value === undefined) return { kind: "none" };
+    return { kind: "found", wellKnown: checkTransport(parseWellKnown(value)) };
+  } catch (error) {
+    if (error instanceof ServiceFailure || error instanceof VerificationError) return { kind: "unknown" };
+    if (error instanceof SyntaxError) return { kind: "none" };
+    throw error;
+  }
+}
+
+/** https, but on loopback. Throws `malformed`. */
+function checkTransport(wellKnown: WellKnown): WellKnown {
+  const url = new URL(wellKnown.service_url);
+  if (url.protocol !== "https:" && !isLoopback(url.hostname)) {
+    throw new VerificationError("malformed", "the service URL is not https");
+  }
+  return wellKnown;
+}
+
+async function fromAlias(client: ClientLike, serverName: string): Promise<Finding> {
+  const alias = `#ckv:${serverName}`;
+  try {
+    const { room_id: roomId } = await client.getRoomIdForAlias(alias);
+    const path = `/rooms/${encodeURIComponent(roomId)}/state/${MATRIX_NAMES.configuration}/`;
+    const content = parseConfigurationContent(await client.http.authedRequest<unknown>("GET", path));
+    const configuration = JSON.parse(content.text) as { service_url?: unknown; log_key?: unknown };
+    const wellKnown = parseWellKnown({
+      service_url: configuration.service_url,
+      room: alias,
+      log_key: configuration.log_key,
+    });
+    return { kind: "found", wellKnown: checkTransport(wellKnown) };
+  } catch (error) {
+    return { kind: isNotFound(error) ? "none" : "unknown" };
+  }
+}
+
+function isNotFound(error: unknown): boolean {
+  return typeof error === "object" && error !== null && "errcode" in error && error.errcode === "M_NOT_FOUND";
+}
+
+type Parser<T> = (value: unknown) => T;
+
+/** The service of one log. `openIdToken` proves to it who asks, without handing out the access token. */
+export class LogClient {
+  readonly url: string;
+  readonly #transport: Transport;
+  readonly #openIdToken: () => Promise<object>;
+  /** The current session; replaced when it ends or the service forgets it. */
+  #session: { token: string; endsMs: number } | undefined;
+  #opening: Promise<string> | undefined;
+
+  constructor(url: string, transport: Transport, openIdToken: () => Promise<object>) {
+    this.url = url;
+    this.#transport = transport;
+    this.#openIdToken = openIdToken;
+  }
+
+  async lookup(userId: string): Promise<LookupAnswer> {
+    return await this.#write("POST", "/v1/lookup", { user_id: userId }, parseLookupAnswer);
+  }
+  async settled(userId: string, epoch: number): Promise<SettledAnswer> {
+    return await this.#write("POST", "/v1/settled", { user_id: userId, epoch }, parseSettledAnswer);
+  }
+  async historyConsistency(userId: string, from: number, to: number): Promise<ConsistencyAnswer> {
+    return await this.#write("POST", "/v1/history/consistency", { user_id: userId, from, to }, parseConsistencyAnswer);
+  }
+  async historyVersions(userId: string, from: number, to: number): Promise<VersionsAnswer> {
+    return await this.#write("POST", "/v1/history/versions", { user_id: userId, from, to }, parseVersionsAnswer);
+  }
+  async refresh(userId: string): Promise<PromisePart | undefined> {
+    return (await this.#write("POST", "/v1/refresh", { user_id: userId }, parseRefreshAnswer)).promise;
+  }
+  async enrol(): Promise<EnrolmentAnswer> {
+    return await this.#write("POST", "/v1/enrolment", {}, parseEnrolmentAnswer);
+  }
+  async putStatement(statement: Statement): Promise<StatementAnswer> {
+    return await this.#write("PUT", "/v1/statement", { statement }, parseStatementAnswer);
+  }
+  /** `signature` by the self-signing key over the canonical JSON of the acknowledgement. */
+  async acknowledge(version: number, historyRoot: Uint8Array, signature: string): Promise<void> {
+    const body = { version, history_root: encodeUnpadded(historyRoot), signature };
+    await this.#write("POST", "/v1/acknowledgement", body, () => undefined);
+  }
+
+  async settlingRecords(epoch: number, size: number): Promise<SettlingRecords> {
+    const body = await this.#get(`/v1/settling/${String(epoch)}?size=${String(size)}`);
+    return parseSettlingRecords(this.#json(body));
+  }
+  /** Text of the newest configuration, or of the one with this hash (hexadecimal). */
+  async configuration(hash?: string): Promise<string> {
+    return textOf(await this.#get(hash === undefined ? "/v1/configuration" : `/v1/configuration/${hash}`));
+  }
+  /** The newest checkpoint: a signed note. */
+  async checkpoint(): Promise<string> {
+    return textOf(await this.#get("/log/checkpoint"));
+  }
+  /** A tile or entry bundle by its C2SP path, such as `tile/0/000`. */
+  async tile(path: string): Promise<Uint8Array> {
+    return await this.#get(`/log/${path}`);
+  }
+
+  async #get(path: string): Promise<Uint8Array> {
+    const { status, body } = await exchange(this.#transport, this.url + path, {}, MAX_BODY_BYTES);
+    if (status !== 200) throw failureOf(status, path);
+    return body;
+  }
+
+  #json(body: Uint8Array): unknown {
+    return parseJson(textOf(body), { maxBytes: MAX_BODY_BYTES, maxDepth: MAX_JSON_DEPTH });
+  }
+
+  async #write<T>(method: string, path: string, body: object, parse: Parser<T>): Promise<T> {
+    const first = await this.#authorised(method, path, body);
+    if (first.status !== 401) return this.#read(first, path, parse);
+    this.#session = undefined;
+    return this.#read(await this.#authorised(method, path, body), path, parse);
+  }
+
+  #read<T>({ status, body }: { status: number; body: Uint8Array }, path: string, parse: Parser<T>): T {
+    if (status !== 200) throw failureOf(status, path);
+    return parse(this.#json(body));
+  }
+
+  async #authorised(method: string, path: string, body: object): Promise<{ status: number; body: Uint8Array }> {
+    const headers = { authorization: `Bearer ${await this.#token()}`, "content-type": "application/json" };
+    const init = { method, headers, body: JSON.stringify(body) };
+    return await exchange(this.#transport, this.url + path, init, MAX_BODY_BYTES);
+  }
+
+  async #token(): Promise<string> {
+    if (this.#session !== undefined && this.#transport.clock.now() < this.#session.endsMs) return this.#session.token;
+    this.#opening ??= this.#openSession().finally(() => {
+      this.#opening = undefined;
+    });
+    return await this.#opening;
+  }
+
+  async #openSession(): Promise<string> {
+    const openIdToken = await this.#askHomeserver();
+    const init = {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ openid_token: openIdToken }),
+    };
+    const { status, body } = await exchange(this.#transport, `${this.url}/v1/session`, init, MAX_WELL_KNOWN_BYTES);
+    if (status !== 200) throw failureOf(status, "/v1/session");
+    const session = parseSessionAnswer(this.#json(body));
+    const endsMs = this.#transport.clock.now() + session.expires_in_ms - SESSION_MARGIN_MS;
+    this.#session = { token: session.session, endsMs };
+    return session.session;
+  }
+
+  async #askHomeserver(): Promise<object> {
+    try {
+      return await this.#openIdToken();
+    } catch {
+      throw new ServiceFailure("offline", "the homeserver gave no OpenID token");
+    }
+  }
+}
+
+function failureOf(status: number, path: string): ServiceFailure {
+  const message = `${path} answered with status ${String(status)}`;
+  if (status === 429 || status === 503) return new ServiceFailure("busy", message, status);
+  if (status >= 500) return new ServiceFailure("offline", message, status);
+  return new ServiceFailure("refused-by-service", message, status);
+}

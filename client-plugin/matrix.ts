@@ -1,0 +1,350 @@
+/**
+ * What the plugin needs of a Matrix client: a structural type that matrix-js-sdk's `MatrixClient` (41.7 to 43, Rust
+ * crypto) satisfies, and the few places that reach into the SDK's internals, each behind a feature check.
+ *
+ * No value of the SDK is imported: a host may run its own copy, and `instanceof` or enums of another copy mean nothing.
+ */
+
+export interface DeviceLike {
+  readonly deviceId: string;
+  /** `curve25519:<device id>` and `ed25519:<device id>` to unpadded base64. */
+  readonly keys: Map<string, string>;
+  readonly displayName?: string;
+}
+
+export interface CrossSigningKeyLike {
+  keys: Record<string, string>;
+}
+
+export interface ToDeviceBatchLike {
+  eventType: string;
+  batch: { userId: string; deviceId: string; payload: Record<string, unknown> }[];
+}
+
+export interface CryptoLike {
+  getUserDeviceInfo(userIds: string[], downloadUncached?: boolean): Promise<Map<string, Map<string, DeviceLike>>>;
+  getOwnDeviceKeys(): Promise<{ ed25519: string; curve25519: string }>;
+  /** Since matrix-js-sdk 41.9. */
+  getUserCrossSigningKeys?(userId: string): Promise<Partial<Record<string, CrossSigningKeyLike>> | null>;
+  getUserVerificationStatus(userId: string): Promise<{ isVerified(): boolean; isCrossSigningVerified(): boolean }>;
+  getDeviceVerificationStatus(
+    userId: string,
+    deviceId: string,
+  ): Promise<{ readonly signedByOwner: boolean; readonly crossSigningVerified: boolean } | null>;
+  isEncryptionEnabledInRoom(roomId: string): Promise<boolean>;
+  encryptToDeviceMessages(
+    eventType: string,
+    devices: { userId: string; deviceId: string }[],
+    payload: Record<string, unknown>,
+  ): Promise<ToDeviceBatchLike>;
+}
+
+export interface EventLike {
+  getId(): string | undefined;
+  getSender(): string | undefined;
+  getType(): string;
+  getWireType(): string;
+  getRoomId(): string | undefined;
+  getTs(): number;
+  getContent(): Record<string, unknown>;
+  getUnsigned(): object;
+}
+
+export interface MemberLike {
+  readonly userId: string;
+  readonly name: string;
+  readonly membership?: string | undefined;
+}
+
+export interface RoomLike {
+  readonly roomId: string;
+  getMyMembership(): string;
+  getMember(userId: string): MemberLike | null;
+  getJoinedMembers(): MemberLike[];
+  getMembersWithMembership(membership: string): MemberLike[];
+  hasEncryptionStateEvent(): boolean;
+}
+
+export interface SecretStorageLike {
+  store(name: string, secret: string | null, keys?: string[] | null): Promise<void>;
+  get(name: string): Promise<string | undefined>;
+  hasKey(keyId?: string): Promise<boolean>;
+}
+
+export interface ClientLike {
+  readonly http: {
+    readonly opts: { fetchFn?: typeof globalThis.fetch };
+    authedRequest<T>(
+      method: string,
+      path: string,
+      queryParams?: Record<string, string>,
+      body?: Record<string, unknown>,
+      options?: { prefix?: string },
+    ): Promise<T>;
+  };
+  readonly secretStorage: SecretStorageLike;
+  getSafeUserId(): string;
+  getDeviceId(): string | null;
+  getHomeserverUrl(): string;
+  getCrypto(): CryptoLike | undefined;
+  getRoom(roomId: string): RoomLike | null;
+  getRooms(): RoomLike[];
+  getOpenIdToken(): Promise<object>;
+  getRoomIdForAlias(alias: string): Promise<{ room_id: string }>;
+  joinRoom(roomIdOrAlias: string): Promise<unknown>;
+  sendEvent(
+    roomId: string,
+    eventType: string,
+    content: Record<string, unknown>,
+    txnId?: string,
+  ): Promise<{ event_id: string }>;
+  decryptEventIfNeeded(event: EventLike): Promise<void>;
+  queueToDevice(batch: ToDeviceBatchLike): Promise<void>;
+  uploadKeySignatures(content: Record<string, Record<string, object>>): Promise<unknown>;
+  on(event: string, listener: (...parameters: never[]) => void): unknown;
+  off(event: string, listener: (...parameters: never[]) => void): unknown;
+}
+
+/** Names of the SDK events the plugin listens to; stable across 41.7 to 43. */
+export const SDK_EVENTS: {
+  readonly devicesUpdated: "crypto.devicesUpdated";
+  readonly trustChanged: "userTrustStatusChanged";
+  readonly ownKeysChanged: "crossSigning.keysChanged";
+  readonly event: "event";
+  readonly accountData: "accountData";
+  readonly toDevice: "receivedToDeviceMessage";
+  readonly membership: "RoomMember.membership";
+  readonly sync: "sync";
+} = {
+  devicesUpdated: "crypto.devicesUpdated",
+  trustChanged: "userTrustStatusChanged",
+  ownKeysChanged: "crossSigning.keysChanged",
+  event: "event",
+  accountData: "accountData",
+  toDevice: "receivedToDeviceMessage",
+  membership: "RoomMember.membership",
+  sync: "sync",
+};
+
+/** A to-device message as `receivedToDeviceMessage` hands it out. */
+export interface ReceivedToDevice {
+  readonly message: { readonly type: string; readonly sender: string; readonly content: Record<string, unknown> };
+  /** null for a message sent in clear. */
+  readonly encryptionInfo: {
+    readonly sender: string;
+    readonly senderDevice?: string;
+    readonly senderCurve25519KeyBase64: string;
+    readonly senderVerified: boolean;
+  } | null;
+}
+
+/** One device as the crypto store holds it; keys are unpadded base64. */
+export interface StoreDevice {
+  readonly ed25519: string;
+  readonly curve25519: string;
+  readonly signedByOwner: boolean;
+}
+
+/** What encryption uses for one user: the crypto store's view, never a fresh answer of the server. */
+export interface StoreKeys {
+  readonly masterKey?: string;
+  readonly selfSigningKey?: string;
+  readonly devices: ReadonlyMap<string, StoreDevice>;
+}
+
+/** Returns the client's crypto; throws when the host did not start it. */
+export function cryptoOf(client: ClientLike): CryptoLike {
+  const crypto = client.getCrypto();
+  if (crypto === undefined) throw new Error("the Matrix client has no crypto: call initRustCrypto() first");
+  return crypto;
+}
+
+/**
+ * Reads what the crypto store holds for a user. A user nobody tracks yet is downloaded once: then nothing is encrypted
+ * to them, and the answer only serves to show something.
+ */
+export async function readStore(client: ClientLike, userId: string): Promise<StoreKeys> {
+  const crypto = cryptoOf(client);
+  const devices = (await crypto.getUserDeviceInfo([userId], true)).get(userId) ?? new Map<string, DeviceLike>();
+  const read = new Map<string, StoreDevice>();
+  for (const [deviceId, device] of devices) {
+    const status = await crypto.getDeviceVerificationStatus(userId, deviceId);
+    read.set(deviceId, {
+      ed25519: device.keys.get(`ed25519:${deviceId}`) ?? "",
+      curve25519: device.keys.get(`curve25519:${deviceId}`) ?? "",
+      signedByOwner: status?.signedByOwner ?? false,
+    });
+  }
+  return { ...(await readIdentity(crypto, userId)), devices: read };
+}
+
+async function readIdentity(
+  crypto: CryptoLike,
+  userId: string,
+): Promise<{ masterKey?: string; selfSigningKey?: string }> {
+  const keys = crypto.getUserCrossSigningKeys
+    ? await crypto.getUserCrossSigningKeys(userId)
+    : await identityFromMachine(crypto, userId);
+  const masterKey = onlyKeyOf(keys?.["master_key"]);
+  const selfSigningKey = onlyKeyOf(keys?.["self_signing_key"]);
+  return {
+    ...(masterKey === undefined ? {} : { masterKey }),
+    ...(selfSigningKey === undefined ? {} : { selfSigningKey }),
+  };
+}
+
+/** The single key of a cross-signing key object, by field: the server names the key id. */
+function onlyKeyOf(object: CrossSigningKeyLike | undefined): string | undefined {
+  const values = Object.values(object?.keys ?? {});
+  return values.length === 1 ? values[0] : undefined;
+}
+
+/** The parts of the Rust `OlmMachine` used where the SDK has no public method. TypeScript-private, present at run time. */
+interface MachineLike {
+  readonly userId?: { constructor: new (id: string) => object };
+  sign?(message: string): Promise<{ asJSON(): string }>;
+  exportCrossSigningKeys?(): Promise<Record<string, unknown> | undefined>;
+  getIdentity?(userId: object): Promise<{ masterKey: string; selfSigningKey: string } | undefined>;
+}
+
+function machineOf(crypto: CryptoLike): MachineLike | undefined {
+  const machine: unknown = (crypto as { olmMachine?: unknown }).olmMachine;
+  return typeof machine === "object" && machine !== null ? machine : undefined;
+}
+
+/** Before 41.9: the identity from the machine. The id object is made by the host's own copy of the WASM package. */
+async function identityFromMachine(
+  crypto: CryptoLike,
+  userId: string,
+): Promise<Partial<Record<string, CrossSigningKeyLike>> | null> {
+  const machine = machineOf(crypto);
+  if (machine?.userId === undefined || machine.getIdentity === undefined) return null;
+  const identity = await machine.getIdentity(new machine.userId.constructor(userId));
+  if (identity === undefined) return null;
+  return {
+    master_key: JSON.parse(identity.masterKey) as CrossSigningKeyLike,
+    self_signing_key: JSON.parse(identity.selfSigningKey) as CrossSigningKeyLike,
+  };
+}
+
+/**
+ * Signs canonical JSON with a cached private master key and no prompt. Returns the unpadded base64 signature, or
+ * undefined where the SDK does not expose the machine or does not have the key at hand.
+ */
+export async function signWithCachedMaster(
+  client: ClientLike,
+  masterKey: string,
+  canonical: string,
+): Promise<string | undefined> {
+  const machine = machineOf(cryptoOf(client));
+  if (machine?.sign === undefined) return undefined;
+  const signatures = JSON.parse((await machine.sign(canonical)).asJSON()) as Record<string, Record<string, unknown>>;
+  const signature = signatures[client.getSafeUserId()]?.[`ed25519:${masterKey}`];
+  return typeof signature === "string" ? signature : undefined;
+}
+
+/** Names of the private cross-signing keys in secret storage (Matrix specification, "Secret storage"). */
+export type PrivateKeyName = "master" | "self_signing" | "user_signing";
+
+/**
+ * A private cross-signing key without a prompt: 32-byte seed as unpadded base64, undefined where not at hand. The caller
+ * drops it after use.
+ */
+export async function cachedPrivateKey(client: ClientLike, name: PrivateKeyName): Promise<string | undefined> {
+  const machine = machineOf(cryptoOf(client));
+  if (machine?.exportCrossSigningKeys === undefined) return undefined;
+  const keys = await machine.exportCrossSigningKeys();
+  const field = { master: "masterKey", self_signing: "self_signing_key", user_signing: "userSigningKey" }[name];
+  const key = keys?.[field];
+  return typeof key === "string" ? key : undefined;
+}
+
+/** The same from secret storage: the host may ask the user for the recovery key. Only after a user's own action. */
+export async function storedPrivateKey(client: ClientLike, name: PrivateKeyName): Promise<string | undefined> {
+  return await client.secretStorage.get(`m.cross_signing.${name}`);
+}
+
+/** Own cross-signing public keys and device keys as the store holds them. */
+export async function readOwn(client: ClientLike): Promise<{ deviceId: string; deviceKey: string; keys: StoreKeys }> {
+  const deviceKeys = await cryptoOf(client).getOwnDeviceKeys();
+  return {
+    deviceId: client.getDeviceId() ?? "",
+    deviceKey: deviceKeys.ed25519,
+    keys: await readStore(client, client.getSafeUserId()),
+  };
+}
+
+/** Sends a custom message, Olm-encrypted, to devices. Unknown devices are skipped by the SDK. */
+export async function sendToDevices(
+  client: ClientLike,
+  type: string,
+  devices: { userId: string; deviceId: string }[],
+  content: Record<string, unknown>,
+): Promise<void> {
+  if (devices.length === 0) return;
+  await client.queueToDevice(await cryptoOf(client).encryptToDeviceMessages(type, devices, content));
+}
+
+/** Called with the text of each `/keys/query` answer the SDK itself received. */
+export type KeysQueryListener = (text: string) => void;
+
+/** Answers larger than this are not inspected (characters). */
+const TAP_MAX_CHARACTERS = 16_777_216;
+
+/**
+ * Listens to the `/keys/query` answers the SDK receives: the very bytes its crypto consumes. Returns the function that
+ * restores the client's own fetch.
+ */
+export function tapKeysQuery(client: ClientLike, listener: KeysQueryListener): () => void {
+  const options = client.http.opts;
+  const original = options.fetchFn;
+  const tapped: typeof globalThis.fetch = async (input, init) => {
+    const response = await (original ?? globalThis.fetch)(input, init);
+    if (response.ok && isKeysQuery(input)) void report(response.clone(), listener);
+    return response;
+  };
+  options.fetchFn = tapped;
+  return () => {
+    if (options.fetchFn !== tapped) return;
+    if (original === undefined) delete options.fetchFn;
+    else options.fetchFn = original;
+  };
+}
+
+function isKeysQuery(input: string | URL | Request): boolean {
+  const url = typeof input === "string" ? input : input instanceof URL ? input.href : input.url;
+  return /\/_matrix\/client\/[a-z0-9]+\/keys\/query(\?|$)/.test(url);
+}
+
+async function report(response: Response, listener: KeysQueryListener): Promise<void> {
+  try {
+    const text = await response.text();
+    if (text.length <= TAP_MAX_CHARACTERS) listener(text);
+  } catch {
+    // A body the network cut off is the SDK's failure to report, not ours.
+  }
+}
+
+/** Parts of the SDK that make a local-only event; both public, neither needed for anything else. */
+interface LocalEcho {
+  getEventMapper?(): (event: object) => object;
+}
+interface LocalTimeline {
+  addLiveEvents?(events: object[], options: { addToState: boolean }): Promise<void>;
+}
+
+/** Puts a notice into this device's timeline only. It is not sent, and gone after a reload. */
+export function markLocally(client: ClientLike, room: RoomLike, body: string, warning: Record<string, unknown>): void {
+  const mapper = (client as LocalEcho).getEventMapper?.();
+  const timeline = room as LocalTimeline;
+  if (mapper === undefined || timeline.addLiveEvents === undefined) return;
+  const event = mapper({
+    type: "m.room.message",
+    room_id: room.roomId,
+    sender: client.getSafeUserId(),
+    event_id: `~ckv-${String(warning["id"])}`,
+    origin_server_ts: warning["since_ms"],
+    content: { msgtype: "m.notice", body, "org.matrix-ckv.warning": warning },
+  });
+  void timeline.addLiveEvents([event], { addToState: false }).catch(() => undefined);
+}
