@@ -6,6 +6,8 @@ import "./no-native-crypto.ts";
 import { createHash, timingSafeEqual } from "node:crypto";
 import { AppService } from "matrix-appservice-bridge";
 import type { Listener } from "./config.ts";
+import { HomeserverError } from "./homeserver-error.ts";
+import { readText } from "./read-text.ts";
 import { WATCHER_LOCALPART, type Registration } from "./registration.ts";
 
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -35,19 +37,6 @@ export interface SyncAnswer {
   /** Membership events of the enrolment room; `limited`: there were more than are listed. */
   readonly events: readonly MatrixEvent[];
   readonly limited: boolean;
-}
-
-/** The homeserver refused (`status` > 0) or could not be reached (`status` 0). Never holds a token. */
-export class HomeserverError extends Error {
-  override readonly name = "HomeserverError";
-  readonly status: number;
-  readonly errcode: string | undefined;
-
-  constructor(message: string, status: number, errcode?: string, options?: ErrorOptions) {
-    super(message, options);
-    this.status = status;
-    this.errcode = errcode;
-  }
 }
 
 interface CallOptions {
@@ -300,19 +289,6 @@ function parseRefusal(answer: string): { errcode?: string; error?: string } {
   }
 }
 
-/** The body of a response as UTF-8 text. Throws when it is longer than `maxBytes`; never reads on past that. */
-export async function readText(response: Response, maxBytes: number): Promise<string> {
-  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  let length = 0;
-  let result = "";
-  for await (const chunk of response.body ?? []) {
-    length += chunk.length;
-    if (length > maxBytes) throw new Error(`the answer is longer than ${String(maxBytes)} bytes`);
-    result += decoder.decode(chunk, { stream: true });
-  }
-  return result + decoder.decode();
-}
-
 type Handler = (request: ListenerRequest, response: ListenerResponse) => void;
 interface ListenerRequest {
   readonly headers: { readonly authorization?: string };
@@ -340,14 +316,14 @@ class TransactionListener extends AppService {
   }
 
   /** The library logs requests and compares with `!==`, also with a token from the query; this takes the header alone. */
-  private isInvalidToken(request: ListenerRequest, response: ListenerResponse): boolean {
+  private override isInvalidToken(request: ListenerRequest, response: ListenerResponse): boolean {
     const given = /^Bearer (\S+)$/.exec(request.headers.authorization ?? "")?.[1];
     if (given !== undefined && timingSafeEqual(sha256(given), this.#tokenHash)) return false;
     response.status(given === undefined ? 401 : 403).json({ errcode: "M_FORBIDDEN", error: "bad token" });
     return true;
   }
 
-  private onTransaction(request: ListenerRequest, response: ListenerResponse): void {
+  private override onTransaction(request: ListenerRequest, response: ListenerResponse): void {
     if (this.isInvalidToken(request, response)) return;
     this.#sink(parseTransaction(request.params["txnId"] ?? "", request.body)).then(
       () => {
@@ -357,11 +333,11 @@ class TransactionListener extends AppService {
     );
   }
 
-  private onGetUsers(request: ListenerRequest, response: ListenerResponse): void {
+  private override onGetUsers(request: ListenerRequest, response: ListenerResponse): void {
     if (!this.isInvalidToken(request, response)) response.status(404).json({ errcode: "M_NOT_FOUND", error: "no such user" });
   }
 
-  private onGetRoomAlias(request: ListenerRequest, response: ListenerResponse): void {
+  private override onGetRoomAlias(request: ListenerRequest, response: ListenerResponse): void {
     if (!this.isInvalidToken(request, response)) response.status(404).json({ errcode: "M_NOT_FOUND", error: "no such room" });
   }
 }
