@@ -20,7 +20,7 @@ const tasks = {
   build: { needs: toolchain, steps: [build] },
   mocha: { needs: everything, steps: [mocha] },
   test: { needs: everything, steps: [check, mocha] },
-  demo: { needs: [...toolchain, setUpSynapse], steps: [(args) => runTool("node", ["test/demo/main.ts", ...args])] },
+  demo: { needs: [...toolchain, setUpSynapse], steps: [(args) => runTool("node", ["test/support/demo/start.ts", ...args])] },
   bench: { needs: everything, steps: [(args) => runTool("node", ["test/bench/main.ts", ...args])] },
 };
 
