@@ -3,8 +3,15 @@
  * document is made from the same constants), and strict parsers. Binary values are unpadded canonical base64 of their
  * binary form. shared/README.md, "Lookup" and "Messages".
  */
-import { decodeUnpadded } from "./encoding.ts";
+import { decodeUnpadded, utf8 } from "./encoding.ts";
 import { VerificationError } from "./errors.ts";
+import {
+  MAX_ENTRY_BYTES,
+  MAX_LOOKUPS_PER_REQUEST,
+  MAX_NOTE_BYTES,
+  MAX_USER_ID_BYTES,
+  MAX_VERSIONS_PER_REQUEST,
+} from "./parameters.ts";
 
 /** Every name this project puts into Matrix, and nothing else. */
 export const MATRIX_NAMES: {
@@ -102,12 +109,6 @@ const MAX_INTEGER = Number.MAX_SAFE_INTEGER;
 const MAX_PATH_BYTES = 54 * 32;
 /** u16 depth, 256 bits, 256 siblings, kind, foreign leaf. */
 const MAX_MAP_PROOF_BYTES = 2 + 32 + 256 * 32 + 1 + 72;
-/** Longest signed note (checkpoint with cosignatures, promise) that is read, in characters. */
-export const MAX_NOTE_LENGTH: number = 16_384;
-/** Most users in one `POST /v1/lookups`. */
-export const MAX_LOOKUPS: number = 500;
-/** Most versions in one `POST /v1/history/versions`. */
-export const MAX_VERSIONS_PER_ANSWER: number = 50;
 
 const base64Length = (bytes: number): number => Math.ceil((bytes * 4) / 3);
 const bytesShape = (minBytes: number, maxBytes: number, description: string): StringShape => ({
@@ -141,8 +142,8 @@ const members = (named: { readonly [name: string]: Shape }, additionalProperties
 const body = (named: { readonly [name: string]: Shape }): ObjectShape => members(named, false);
 const content = (named: { readonly [name: string]: Shape }): ObjectShape => members(named, true);
 
-const USER_ID: StringShape = { ...text(255, "Matrix user id"), pattern: "^@[^:]*:.+$" };
-const NOTE: StringShape = text(MAX_NOTE_LENGTH, "C2SP signed note");
+const USER_ID: StringShape = { ...text(MAX_USER_ID_BYTES, "Matrix user id"), pattern: "^@[^:]*:.+$" };
+const NOTE: StringShape = text(MAX_NOTE_BYTES, "C2SP signed note");
 const HASH: StringShape = bytesShape(32, 32, "SHA-256 hash");
 const OPENING: StringShape = bytesShape(32, 32, "opening of the commitment");
 const SIGNATURE: StringShape = bytesShape(64, 64, "Ed25519 signature");
@@ -151,7 +152,7 @@ const PATH: StringShape = bytesShape(0, MAX_PATH_BYTES, "RFC 6962 path: its hash
 const RECORD: StringShape = bytesShape(121, 121, "epoch record");
 const VRF_PROOF: StringShape = bytesShape(80, 80, "ECVRF-EDWARDS25519-SHA512-TAI proof");
 const MAP_PROOF: StringShape = bytesShape(3, MAX_MAP_PROOF_BYTES, "single map proof");
-const ENTRY: StringShape = text(65_536, "entry: Matrix canonical JSON");
+const ENTRY: StringShape = text(MAX_ENTRY_BYTES, "entry: Matrix canonical JSON");
 const VERSION: IntegerShape = integer(1, "version of a history");
 const EPOCH: IntegerShape = integer(0, "position of an epoch in the log");
 const VKEY: StringShape = text(512, "verifier key of a signed note");
@@ -353,7 +354,7 @@ const versionPart = body({
   "entry?": ENTRY,
   proof: PATH,
 });
-const userIds: ArrayShape = { type: "array", items: USER_ID, maxItems: MAX_LOOKUPS };
+const userIds: ArrayShape = { type: "array", items: USER_ID, maxItems: MAX_LOOKUPS_PER_REQUEST };
 
 /** Shapes of all HTTP bodies by name; http-api.ts makes the OpenAPI document from them. */
 export const HTTP_SHAPES: {
@@ -399,7 +400,7 @@ export const HTTP_SHAPES: {
   LookupsAnswer: body({
     head: headPart,
     settling_epoch: EPOCH,
-    users: { type: "object", propertyNames: USER_ID, additionalProperties: userPart, maxProperties: MAX_LOOKUPS },
+    users: { type: "object", propertyNames: USER_ID, additionalProperties: userPart, maxProperties: MAX_LOOKUPS_PER_REQUEST },
   }),
   SettledRequest: body({ user_id: USER_ID, epoch: EPOCH }),
   SettledAnswer: body({ vrf_proof: VRF_PROOF, epoch: EPOCH, map_proof: MAP_PROOF, "leaf?": settlingLeaf }),
@@ -413,7 +414,7 @@ export const HTTP_SHAPES: {
   ConsistencyAnswer: body({ proof: PATH }),
   VersionsAnswer: body({
     n: VERSION,
-    versions: { type: "array", items: versionPart, maxItems: MAX_VERSIONS_PER_ANSWER },
+    versions: { type: "array", items: versionPart, maxItems: MAX_VERSIONS_PER_REQUEST },
   }),
   RefreshRequest: body({ user_id: USER_ID }),
   RefreshAnswer: body({ "promise?": body({ note: NOTE, opening: OPENING, entry: ENTRY }) }),
@@ -650,7 +651,9 @@ function parseMap(shape: MapShape, value: unknown, path: string): unknown {
 
 /** A user id of the Matrix specification, at most 255 bytes. Throws `malformed`. */
 export function parseUserId(value: unknown): string {
-  return parseString(USER_ID, value, "user id");
+  const userId = parseString(USER_ID, value, "user id");
+  if (utf8(userId).length > MAX_USER_ID_BYTES) throw malformed("user id", "is too long");
+  return userId;
 }
 
 /** The name of the homeserver of a user: all that follows the first colon. Throws `malformed`. */
