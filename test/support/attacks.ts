@@ -1,0 +1,128 @@
+/**
+ * Attacks, each as a function that starts it and returns the way to end it. The stories and the panel of the demo run
+ * the same ones. The homeserver lies through its module (lying_keys.py), the log through the switch in front of it.
+ */
+import { forgedDevice, forgedIdentity } from "./forged-keys.ts";
+import type { ForgedIdentity, KeyObject, ShownKeys } from "./forged-keys.ts";
+
+/** An account in the hands of the homeserver. */
+export interface Account {
+  readonly userId: string;
+  readonly deviceId: string;
+  readonly accessToken: string;
+}
+
+/** What the module shows `readers` of `victim`; what is absent is shown as it is. */
+export interface KeyLie {
+  readonly victim: string;
+  readonly readers: readonly string[];
+  /** Added to the true ones, or in their place where the id is the same. */
+  readonly devices?: Readonly<Record<string, KeyObject>>;
+  readonly hide_devices?: readonly string[];
+  readonly master_key?: KeyObject;
+  readonly self_signing_key?: KeyObject;
+}
+
+/** A homeserver that loads the lying module. */
+export interface LyingHomeserver {
+  readonly url: string;
+  setRules(rules: readonly KeyLie[]): Promise<void> | void;
+}
+
+/** An attack that is going on. */
+export interface Attack {
+  /** Ends it: from now on readers are told the truth. */
+  stop(): Promise<void>;
+}
+
+/** The lies of one homeserver that are told at present. */
+export class KeyLies {
+  readonly #homeserver: LyingHomeserver;
+  readonly #told = new Set<KeyLie>();
+
+  constructor(homeserver: LyingHomeserver) {
+    this.#homeserver = homeserver;
+  }
+
+  /** Shows `readers` a device of the victim that nobody owns; returns once they have been made to look. */
+  async ghostDevice(victim: Account, readers: readonly string[], deviceId = "GHOST"): Promise<Attack> {
+    return await this.#tell(victim, { readers, devices: { [deviceId]: forgedDevice(victim.userId, deviceId) } });
+  }
+
+  /** Shows `readers` another digital identity of the victim, which has signed all devices and one more. */
+  async swappedMasterKey(victim: Account, readers: readonly string[], ghostId = "GHOST"): Promise<Attack> {
+    const identity = forgedIdentity(victim.userId);
+    const { devices } = await this.shownKeys(victim);
+    const shown = { ...devices, [ghostId]: forgedDevice(victim.userId, ghostId) };
+    return await this.#tell(victim, { readers, ...underIdentity(identity, shown) });
+  }
+
+  /** Hides a device of the victim from `readers`. */
+  async hiddenDevice(victim: Account, readers: readonly string[], deviceId: string): Promise<Attack> {
+    return await this.#tell(victim, { readers, hide_devices: [deviceId] });
+  }
+
+  /** Shows `readers` the victim's identity as it was, instead of as it is. `earlier` comes from `shownKeys`. */
+  async rolledBackKey(victim: Account, readers: readonly string[], earlier: ShownKeys): Promise<Attack> {
+    const { devices, masterKey, selfSigningKey } = earlier;
+    if (masterKey === undefined || selfSigningKey === undefined) throw new Error("there was no identity to go back to");
+    return await this.#tell(victim, { readers, devices, master_key: masterKey, self_signing_key: selfSigningKey });
+  }
+
+  /** The keys of an account as its homeserver shows them to the account itself. */
+  async shownKeys({ userId, accessToken }: Account): Promise<ShownKeys> {
+    const body = { device_keys: { [userId]: [] } };
+    const answer = (await request(this.#homeserver.url, "POST", "/keys/query", accessToken, body)) as {
+      device_keys: Record<string, Record<string, KeyObject>>;
+      master_keys?: Record<string, KeyObject>;
+      self_signing_keys?: Record<string, KeyObject>;
+    };
+    const [masterKey, selfSigningKey] = [answer.master_keys?.[userId], answer.self_signing_keys?.[userId]];
+    return {
+      devices: answer.device_keys[userId] ?? {},
+      ...(masterKey === undefined ? {} : { masterKey }),
+      ...(selfSigningKey === undefined ? {} : { selfSigningKey }),
+    };
+  }
+
+  async #tell(victim: Account, shown: Omit<KeyLie, "victim">): Promise<Attack> {
+    const lie = { victim: victim.userId, ...shown };
+    this.#told.add(lie);
+    await this.#take(victim);
+    return {
+      stop: async () => {
+        if (this.#told.delete(lie)) await this.#take(victim);
+      },
+    };
+  }
+
+  /** Puts the rules in force and makes the readers ask again: a rename counts as a change of the device list. */
+  async #take(victim: Account): Promise<void> {
+    await this.#homeserver.setRules([...this.#told]);
+    const path = `/devices/${encodeURIComponent(victim.deviceId)}`;
+    const body = { display_name: `renamed ${String(performance.now())}` };
+    await request(this.#homeserver.url, "PUT", path, victim.accessToken, body);
+  }
+}
+
+function underIdentity(
+  identity: ForgedIdentity,
+  devices: ShownKeys["devices"],
+): Pick<KeyLie, "devices" | "master_key" | "self_signing_key"> {
+  const signed = Object.entries(devices).map(([deviceId, device]) => [deviceId, identity.signDevice(device)] as const);
+  return {
+    devices: Object.fromEntries(signed),
+    master_key: identity.masterKey,
+    self_signing_key: identity.selfSigningKey,
+  };
+}
+
+async function request(url: string, method: string, path: string, accessToken: string, body: object): Promise<unknown> {
+  const response = await fetch(`${url}/_matrix/client/v3${path}`, {
+    method,
+    headers: { authorization: `Bearer ${accessToken}`, "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  if (!response.ok) throw new Error(`${method} ${path}: ${String(response.status)} ${await response.text()}`);
+  return await response.json();
+}
