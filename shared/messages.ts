@@ -3,7 +3,9 @@
  * document is made from the same constants), and strict parsers. Binary values are unpadded canonical base64 of their
  * binary form. shared/README.md, "Lookup" and "Messages".
  */
-import { decodeUnpadded, utf8 } from "./encoding.ts";
+import { HASH_BYTES } from "./crypto/hash.ts";
+import type { Hash } from "./crypto/hash.ts";
+import { concat, decodeUnpadded, encodeUnpadded, utf8 } from "./encoding.ts";
 import { VerificationError } from "./errors.ts";
 import {
   MAX_ENTRY_BYTES,
@@ -473,14 +475,15 @@ export interface GossipHead {
   readonly checkpoint: string;
 }
 /**
- * One leaf (or absence) of the map with all that ties it to a signed head: what one device hands another, and what
- * evidence is made of.
+ * One leaf of the map (or its absence) with all that ties it to a signed head: what one device hands another, and what
+ * evidence is made of. It names an index and no user, so that it can be published.
  */
 export interface ProvenLeaf {
   readonly checkpoint: string;
   readonly record: string;
+  /** Path of the record to the checkpoint's root; of an older record than the last one, too. */
   readonly record_proof: string;
-  readonly vrf_proof: string;
+  readonly index: string;
   readonly map_proof: string;
   readonly leaf?: { readonly n: number; readonly history_root: string };
 }
@@ -521,7 +524,7 @@ const provenLeaf = body({
   checkpoint: NOTE,
   record: RECORD,
   record_proof: PATH,
-  vrf_proof: VRF_PROOF,
+  index: HASH,
   map_proof: MAP_PROOF,
   "leaf?": body({ n: VERSION, history_root: HASH }),
 });
@@ -647,6 +650,18 @@ function parseMap(shape: MapShape, value: unknown, path: string): unknown {
     parsed[name] = parseShape(shape.additionalProperties, member, `${path} member`);
   }
   return parsed;
+}
+
+/** The hashes of a path (RFC 6962, map) from its base64. Throws `malformed` unless they are whole. */
+export function decodePath(encoded: string): Hash[] {
+  const bytes = decodeUnpadded(encoded);
+  if (bytes.length % HASH_BYTES !== 0) throw malformed("path", "has part of a hash");
+  return Array.from({ length: bytes.length / HASH_BYTES }, (_, i) => bytes.slice(i * HASH_BYTES, (i + 1) * HASH_BYTES));
+}
+
+/** Inverse of `decodePath`. */
+export function encodePath(hashes: readonly Hash[]): string {
+  return encodeUnpadded(concat(...hashes));
 }
 
 /** A user id of the Matrix specification, at most 255 bytes. Throws `malformed`. */

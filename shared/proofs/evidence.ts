@@ -1,0 +1,500 @@
+/**
+ * Portable proof that a log lied: one JSON file, checked offline by anybody who knows the log's key. Kinds E1 to E9 of
+ * shared/README.md, "Evidence". What is not one of these is a refusal, never proof.
+ */
+import type { Hash } from "../crypto/hash.ts";
+import { parseVkey } from "../crypto/signed-note.ts";
+import type { NoteKey } from "../crypto/signed-note.ts";
+import { configurationHash, fixedFieldChanged, parseConfiguration } from "../directory/configuration.ts";
+import type { Configuration } from "../directory/configuration.ts";
+import { canonicalJson, decodeUnpadded, encodeHex, equalBytes, parseJson } from "../encoding.ts";
+import type { JsonValue } from "../encoding.ts";
+import { VerificationError } from "../errors.ts";
+import type { HistoryHead } from "../history/history.ts";
+import { openCheckpoint } from "../log/checkpoint.ts";
+import type { Checkpoint } from "../log/checkpoint.ts";
+import { epochLeafHash, parseEpochRecord } from "../log/epoch-record.ts";
+import type { EpochRecord } from "../log/epoch-record.ts";
+import { changesHash, parseChangeList } from "../log/change-list.ts";
+import { parseBatchProof, parseMapProof, verifyBatchProof, verifyMapProof } from "../map/map-proof.ts";
+import { rootsFromConsistency } from "../merkle/consistency.ts";
+import { verifyInclusion } from "../merkle/inclusion.ts";
+import { HISTORY_DOMAINS, LOG_DOMAINS } from "../merkle/tree.ts";
+import type { Domains } from "../merkle/tree.ts";
+import { CONTENT_SHAPES, decodePath, encodePath, HTTP_SHAPES, parseShape } from "../messages.ts";
+import type { HeadPart, ProvenLeaf, Shape } from "../messages.ts";
+import { MAX_JSON_DEPTH } from "../parameters.ts";
+import type { VerdictCode } from "../verdict-codes.ts";
+import { VerdictError } from "../verdict-codes.ts";
+import { checkLabels, checkList, leafChangeOf } from "./audit.ts";
+import { brokenPromise, isDue, openPromise } from "./promise.ts";
+import type { MergePromise } from "./promise.ts";
+
+/** A record with the path that ties it to a signed head: the last record of a lookup's head, or an older one. */
+export type ProvenRecord = HeadPart;
+
+/** A promise key and the record that makes it this log's. */
+export interface PromiseKeyProof {
+  readonly configuration: string;
+  readonly configured: ProvenRecord;
+}
+export interface VersionProof {
+  readonly version: number;
+  readonly epoch: number;
+  readonly commitment: string;
+  readonly proof: string;
+}
+
+export type Evidence =
+  | ForkEvidence
+  | LeafEvidence
+  | BrokenPromiseEvidence
+  | PromiseConflictEvidence
+  | OrderEvidence
+  | ConfigurationEvidence
+  | EpochEvidence;
+
+interface Common {
+  readonly format: "matrix-ckv-evidence/v1";
+  /** Verifier key of the log that is accused. */
+  readonly log_key: string;
+}
+/** E1: one size, two roots. E2: `hashes` rebuild the later root, but another earlier one. */
+export type ForkEvidence = Common & { readonly earlier: string; readonly later: string } & (
+    { readonly kind: "E1" } | { readonly kind: "E2"; readonly hashes: string }
+  );
+/** E3: the later leaf absent, shorter, or of the same length with another root. E4: `hashes` as in E2, of the history. */
+export type LeafEvidence = Common & { readonly earlier: ProvenLeaf; readonly later: ProvenLeaf } & (
+    { readonly kind: "E3" } | { readonly kind: "E4"; readonly hashes: string }
+  );
+/**
+ * E5. `due`: the leaf at a head by which the promise was due, with the promised version where the leaf reaches it;
+ * `final`: the configuration at that head, where it names a successor and so ends the log. Or `merged` and `changes`:
+ * the epoch that merged another version in its place.
+ */
+export type BrokenPromiseEvidence = Common &
+  PromiseKeyProof & { readonly kind: "E5"; readonly promise: string } & (
+    | { readonly due: ProvenLeaf; readonly version?: VersionProof; readonly final?: string }
+    | { readonly merged: ProvenRecord; readonly changes: string }
+  );
+/** E6: two promises, one version. */
+export type PromiseConflictEvidence = Common &
+  PromiseKeyProof & { readonly kind: "E6"; readonly first: string; readonly second: string };
+/** E7: records out of order in time or labels. */
+export type OrderEvidence = Common & {
+  readonly kind: "E7";
+  readonly earlier: ProvenRecord;
+  readonly later: ProvenRecord;
+};
+/** E8: a field changed that is fixed for the life of the log, or grew where it may only shrink. */
+export type ConfigurationEvidence = Common & {
+  readonly kind: "E8";
+  readonly earlier: ProvenRecord;
+  readonly earlier_configuration: string;
+  readonly later: ProvenRecord;
+  readonly later_configuration: string;
+};
+/**
+ * E9: the change list of `epoch` does not lead from the map before to the map after. `proof`: batch proof under the old
+ * root. `old_leaf`: what the old map really had for an index of the list.
+ */
+export type EpochEvidence = Common & {
+  readonly kind: "E9";
+  readonly previous: ProvenRecord;
+  readonly epoch: ProvenRecord;
+  readonly changes: string;
+  readonly proof?: string;
+  readonly old_leaf?: Pick<ProvenLeaf, "index" | "map_proof" | "leaf">;
+};
+
+/** What a file proves about the log of this origin and key. */
+export interface EvidenceFact {
+  readonly kind: Evidence["kind"];
+  readonly code: VerdictCode;
+  readonly origin: string;
+  readonly logKey: string;
+  /** In hexadecimal, where the fact is about one user's leaf. */
+  readonly index?: string;
+  /** One sentence for people. */
+  readonly says: string;
+}
+
+const FORMAT = "matrix-ckv-evidence/v1";
+const MAX_FILE_BYTES = 67_108_864;
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Form
+
+const text = (maxLength: number): Shape => ({ type: "string", minLength: 1, maxLength });
+const binary: Shape = { type: "string", contentEncoding: "base64", maxLength: MAX_FILE_BYTES };
+const note = text(65_536);
+const configuration = text(16_384);
+const proven = memberShape(HTTP_SHAPES.LookupAnswer, "head");
+const leaf = CONTENT_SHAPES.ProvenLeaf;
+const integer: Shape = { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
+const hash: Shape = { type: "string", contentEncoding: "base64", minLength: 43, maxLength: 43 };
+const leafValue = memberShape(leaf, "leaf");
+
+function memberShape(shape: Shape, name: string): Shape {
+  const member = "properties" in shape ? shape.properties[name] : undefined;
+  if (member === undefined) throw new RangeError(`no such member: ${name}`);
+  return member;
+}
+
+function object(properties: { readonly [name: string]: Shape }, optional: readonly string[] = []): Shape {
+  const required = Object.keys(properties).filter((name) => !optional.includes(name));
+  return { type: "object", properties, required, additionalProperties: false };
+}
+
+function evidence(kind: Evidence["kind"], properties: { readonly [name: string]: Shape }, optional: readonly string[] = []): Shape {
+  const common: { readonly [name: string]: Shape } = {
+    format: { type: "string", maxLength: 64, enum: [FORMAT] },
+    kind: { type: "string", maxLength: 2, enum: [kind] },
+    log_key: text(512),
+  };
+  return object({ ...common, ...properties }, optional);
+}
+
+const promiseKey = { configuration, configured: proven };
+const version = object({ version: integer, epoch: integer, commitment: hash, proof: binary });
+const oldLeaf = object({ index: hash, map_proof: binary, leaf: leafValue }, ["leaf"]);
+
+const SHAPES: { readonly [kind in Evidence["kind"]]: Shape } = {
+  E1: evidence("E1", { earlier: note, later: note }),
+  E2: evidence("E2", { earlier: note, later: note, hashes: binary }),
+  E3: evidence("E3", { earlier: leaf, later: leaf }),
+  E4: evidence("E4", { earlier: leaf, later: leaf, hashes: binary }),
+  E5: evidence("E5", { ...promiseKey, promise: note, due: leaf, version, final: configuration }, ["version", "final"]),
+  E6: evidence("E6", { ...promiseKey, first: note, second: note }),
+  E7: evidence("E7", { earlier: proven, later: proven }),
+  E8: evidence("E8", {
+    earlier: proven,
+    earlier_configuration: configuration,
+    later: proven,
+    later_configuration: configuration,
+  }),
+  E9: evidence("E9", { previous: proven, epoch: proven, changes: binary, proof: binary, old_leaf: oldLeaf }, [
+    "proof",
+    "old_leaf",
+  ]),
+};
+const E5_MERGED: Shape = evidence("E5", { ...promiseKey, promise: note, merged: proven, changes: binary });
+
+/** The file of a piece of evidence: canonical JSON, one line. */
+export function formatEvidence(file: Evidence): string {
+  return canonicalJson(file as unknown as JsonValue);
+}
+
+/** The evidence in a file, its form checked and nothing else. Throws `malformed`. */
+export function parseEvidence(file: string): Evidence {
+  const value = parseJson(file, { maxBytes: MAX_FILE_BYTES, maxDepth: MAX_JSON_DEPTH });
+  if (typeof value !== "object" || value === null || !("kind" in value)) throw malformed("not evidence");
+  const shape = Object.entries(SHAPES).find(([kind]) => kind === value["kind"])?.[1];
+  if (shape === undefined) throw malformed("evidence of an unknown kind");
+  const merged = shape === SHAPES.E5 && "merged" in value;
+  return parseShape(merged ? E5_MERGED : shape, value, "evidence") as Evidence;
+}
+
+function malformed(message: string): VerificationError {
+  return new VerificationError("malformed", message);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What ties things to a log
+
+/** A record under a head that the log signed. */
+export interface OpenedRecord {
+  readonly checkpoint: Checkpoint;
+  readonly record: EpochRecord;
+  readonly bytes: Uint8Array;
+}
+/** What the map of a record had for an index. */
+export interface OpenedLeaf extends OpenedRecord {
+  readonly index: Hash;
+  readonly leaf: HistoryHead | undefined;
+}
+
+/** The record, at its own epoch in the tree of a head signed by this key. Throws VerificationError. */
+export function openProvenRecord(part: ProvenRecord, logKey: NoteKey): OpenedRecord {
+  const checkpoint = openCheckpoint(part.checkpoint, logKey);
+  const bytes = decodeUnpadded(part.record);
+  const record = parseEpochRecord(bytes);
+  const { size, root } = checkpoint;
+  const path = decodePath(part.record_proof);
+  verifyInclusion(LOG_DOMAINS, { leafHash: epochLeafHash(bytes), index: record.epoch, size, root, path });
+  return { checkpoint, record, bytes };
+}
+
+/** The leaf, or its absence, under a head signed by this key. Throws VerificationError. */
+export function openProvenLeaf(part: ProvenLeaf, logKey: NoteKey): OpenedLeaf {
+  const opened = openProvenRecord(part, logKey);
+  return { ...opened, ...openLeafUnder(opened.record, part) };
+}
+
+function openLeafUnder(
+  record: EpochRecord,
+  part: Pick<ProvenLeaf, "index" | "map_proof" | "leaf">,
+): { readonly index: Hash; readonly leaf: HistoryHead | undefined } {
+  const index = decodeUnpadded(part.index);
+  const head = part.leaf && { n: part.leaf.n, root: decodeUnpadded(part.leaf.history_root) };
+  const value = head && { n: head.n, historyRoot: head.root };
+  const root = verifyMapProof(parseMapProof(decodeUnpadded(part.map_proof)), index, value);
+  if (!equalBytes(root, record.mapRoot)) throw new VerificationError("bad-map-proof", "the leaf is of another map");
+  return { index, leaf: head };
+}
+
+function openConfiguration(configurationText: string, { record }: OpenedRecord): Configuration {
+  if (!equalBytes(configurationHash(configurationText), record.configurationHash)) throw noProof("another configuration");
+  return parseConfiguration(configurationText);
+}
+
+/** The promise key of the log, as a configuration names it that one of its records carries. */
+function openPromiseKey({ configuration: configured, configured: part }: PromiseKeyProof, logKey: NoteKey): NoteKey {
+  return parseVkey(openConfiguration(configured, openProvenRecord(part, logKey)).promise_key);
+}
+
+function noProof(problem: string): VerificationError {
+  return malformed(`the file proves nothing: ${problem}`);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The checks
+
+/** The fact that a file proves about its log, every signature and path checked. Throws VerificationError if it proves none. */
+export function verifyEvidence(file: Evidence | string): EvidenceFact {
+  const parsed = parseEvidence(typeof file === "string" ? file : formatEvidence(file));
+  const logKey = parseVkey(parsed.log_key);
+  const found = judge(parsed, logKey);
+  return { kind: parsed.kind, origin: logKey.name, logKey: parsed.log_key, ...found };
+}
+
+type Finding = Pick<EvidenceFact, "code" | "says" | "index">;
+
+function judge(file: Evidence, logKey: NoteKey): Finding {
+  switch (file.kind) {
+    case "E1":
+    case "E2":
+      return judgeFork(file, logKey);
+    case "E3":
+    case "E4":
+      return judgeLeaves(file, logKey);
+    case "E5":
+      return judgePromise(file, logKey);
+    case "E6":
+      return judgePromises(file, logKey);
+    case "E7":
+      return judgeOrder(openProvenRecord(file.earlier, logKey), openProvenRecord(file.later, logKey));
+    case "E8":
+      return judgeConfigurations(file, logKey);
+    case "E9":
+      return judgeEpoch(file, logKey);
+  }
+}
+
+function judgeFork(file: ForkEvidence, logKey: NoteKey): Finding {
+  const [earlier, later] = [openCheckpoint(file.earlier, logKey), openCheckpoint(file.later, logKey)];
+  if (file.kind === "E1") {
+    if (earlier.size !== later.size || equalBytes(earlier.root, later.root)) throw noProof("the heads do not conflict");
+    return { code: "head-fork", says: `The log signed two heads of size ${later.size} with different roots.` };
+  }
+  checkRebuilt(LOG_DOMAINS, { n: earlier.size, root: earlier.root }, { n: later.size, root: later.root }, file.hashes);
+  return { code: "head-fork", says: `The head of size ${later.size} does not continue the one of size ${earlier.size}.` };
+}
+
+/** `hashes` rebuild the later root, and for the earlier size another root than the signed one. */
+function checkRebuilt(domains: Domains, earlier: HistoryHead, later: HistoryHead, hashes: string): void {
+  const [root1, root2] = rootsFromConsistency(domains, earlier.n, later.n, decodePath(hashes));
+  if (!equalBytes(root2, later.root)) throw noProof("the hashes do not rebuild the later root");
+  if (equalBytes(root1, earlier.root)) throw noProof("the later root continues the earlier one");
+}
+
+function judgeLeaves(file: LeafEvidence, logKey: NoteKey): Finding {
+  const [earlier, later] = [openProvenLeaf(file.earlier, logKey), openProvenLeaf(file.later, logKey)];
+  if (!equalBytes(earlier.index, later.index)) throw noProof("the leaves have two indices");
+  if (earlier.record.epoch > later.record.epoch) throw noProof("the leaves are in the wrong order");
+  if (earlier.leaf === undefined) throw noProof("there was nothing before");
+  const code = file.kind === "E3" ? leafConflict(earlier.leaf, later.leaf) : "history-other";
+  if (code === undefined) throw noProof("the leaves do not conflict");
+  if (file.kind === "E4") {
+    if (later.leaf === undefined) throw noProof("there is nothing later");
+    checkRebuilt(HISTORY_DOMAINS, earlier.leaf, later.leaf, file.hashes);
+  }
+  const epochs = `version ${earlier.leaf.n} of epoch ${earlier.record.epoch}`;
+  const says = `The history in epoch ${later.record.epoch} does not hold ${epochs}.`;
+  return { code, says, index: encodeHex(earlier.index) };
+}
+
+/** How a later leaf of one index contradicts an earlier one, as far as the two alone show it. */
+export function leafConflict(
+  earlier: HistoryHead,
+  later: HistoryHead | undefined,
+): "leaf-vanished" | "history-shorter" | "history-other" | undefined {
+  if (later === undefined) return "leaf-vanished";
+  if (later.n < earlier.n) return "history-shorter";
+  return later.n === earlier.n && !equalBytes(later.root, earlier.root) ? "history-other" : undefined;
+}
+
+function judgePromise(file: BrokenPromiseEvidence, logKey: NoteKey): Finding {
+  const promise = openPromise(file.promise, openPromiseKey(file, logKey));
+  if ("due" in file) judgeDue(promise, file, logKey);
+  else judgeMerged(promise, file, logKey);
+  const says = `Version ${promise.version} was promised by ${promise.mergeByMs} ms and not merged as promised.`;
+  return { code: "promise-broken", says, index: encodeHex(promise.index) };
+}
+
+function judgeDue(promise: MergePromise, file: Extract<BrokenPromiseEvidence, { due: unknown }>, logKey: NoteKey): void {
+  const due = openProvenLeaf(file.due, logKey);
+  const ends = file.final !== undefined && openConfiguration(file.final, due).successor !== undefined;
+  if (!equalBytes(due.index, promise.index)) throw noProof("the leaf is of another index");
+  if (!isDue(promise, due.record, ends)) throw noProof("the promise was not due");
+  const shown = file.version && {
+    version: { ...file.version, commitment: decodeUnpadded(file.version.commitment) },
+    path: decodePath(file.version.proof),
+  };
+  if (brokenPromise(promise, { leaf: due.leaf, ...shown }) === undefined) throw noProof("the promise was kept");
+}
+
+function judgeMerged(
+  promise: MergePromise,
+  file: Extract<BrokenPromiseEvidence, { merged: unknown }>,
+  logKey: NoteKey,
+): void {
+  const { record } = openProvenRecord(file.merged, logKey);
+  const list = decodeUnpadded(file.changes);
+  if (!equalBytes(changesHash(list), record.changesHash)) throw noProof("not the list of the record");
+  const change = parseChangeList(list).find(({ index }) => equalBytes(index, promise.index));
+  const merged = change?.commitments[promise.version - change.old.size - 1];
+  if (merged === undefined) throw noProof("the list does not merge that version");
+  if (equalBytes(merged, promise.commitment)) throw noProof("the promise was kept");
+}
+
+function judgePromises(file: PromiseConflictEvidence, logKey: NoteKey): Finding {
+  const key = openPromiseKey(file, logKey);
+  const [first, second] = [openPromise(file.first, key), openPromise(file.second, key)];
+  if (!equalBytes(first.index, second.index) || first.version !== second.version) throw noProof("two different versions");
+  if (equalBytes(first.commitment, second.commitment)) throw noProof("the promises agree");
+  const says = `Version ${first.version} was promised with two different contents.`;
+  return { code: "promise-conflict", says, index: encodeHex(first.index) };
+}
+
+/** Two records of one log, out of order in time or labels. */
+function judgeOrder({ record: earlier }: OpenedRecord, { record: later }: OpenedRecord): Finding {
+  if (earlier.epoch >= later.epoch) throw noProof("the records are in the wrong order");
+  const epochs = `epoch ${earlier.epoch} to epoch ${later.epoch}`;
+  if (later.timestampMs <= earlier.timestampMs) return { code: "time-backwards", says: `Time ran back from ${epochs}.` };
+  if (later.labels < earlier.labels) return { code: "labels-shrank", says: `The map lost leaves from ${epochs}.` };
+  throw noProof("the records are in order");
+}
+
+function judgeConfigurations(file: ConfigurationEvidence, logKey: NoteKey): Finding {
+  const [earlier, later] = [openProvenRecord(file.earlier, logKey), openProvenRecord(file.later, logKey)];
+  if (earlier.record.epoch >= later.record.epoch) throw noProof("the configurations are in the wrong order");
+  const field = fixedFieldChanged(
+    openConfiguration(file.earlier_configuration, earlier),
+    openConfiguration(file.later_configuration, later),
+  );
+  if (field === undefined) throw noProof("the change is allowed");
+  return { code: "config-fixed-field", says: `The log changed ${field}, which it may not.` };
+}
+
+function judgeEpoch(file: EpochEvidence, logKey: NoteKey): Finding {
+  const { record: previous } = openProvenRecord(file.previous, logKey);
+  const { record } = openProvenRecord(file.epoch, logKey);
+  if (previous.epoch + 1 !== record.epoch) throw noProof("the epochs are no neighbours");
+  const list = decodeUnpadded(file.changes);
+  if (!equalBytes(changesHash(list), record.changesHash)) throw noProof("not the list of the record");
+  const code = epochFault(previous, record, list, file);
+  if (code === undefined) throw noProof("the list may lead from the one map to the other");
+  return { code, says: `The changes of epoch ${record.epoch} do not lead from the map before to the map it names.` };
+}
+
+/** What is wrong with an epoch, as far as signed bytes alone show it. */
+function epochFault(
+  previous: EpochRecord,
+  record: EpochRecord,
+  list: Uint8Array,
+  file: EpochEvidence,
+): VerdictCode | undefined {
+  try {
+    const changes = checkList(record, list);
+    checkLabels(previous, record, changes);
+    const leafChanges = changes.map((change) => leafChangeOf(change, record.epoch));
+    if (file.old_leaf !== undefined) {
+      const known = openLeafUnder(previous, file.old_leaf);
+      const change = leafChanges.find(({ index }) => equalBytes(index, known.index));
+      if (change === undefined) return undefined;
+      if (change.old === undefined) return known.leaf === undefined ? undefined : "audit-not-new";
+      const same = known.leaf?.n === change.old.n && equalBytes(known.leaf.root, change.old.historyRoot);
+      return same ? undefined : "audit-old-leaf";
+    }
+    const indices = changes.map(({ index }) => index);
+    const roots = verifyBatchProof(parseBatchProof(decodeUnpadded(file.proof ?? ""), indices), leafChanges);
+    if (!equalBytes(roots.oldRoot, previous.mapRoot)) return undefined;
+    return equalBytes(roots.newRoot, record.mapRoot) ? undefined : "audit-new-root";
+  } catch (error) {
+    if (error instanceof VerdictError) return error.code;
+    throw error;
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Builders: each returns evidence that `verifyEvidence` has checked, or throws as it does.
+
+function checked<E extends Evidence>(file: E): E {
+  verifyEvidence(file);
+  return file;
+}
+
+/** E1, or with `hashes` (all of `rootsFromConsistency`, the first included) E2. Notes are signed checkpoints. */
+export function createForkEvidence(log_key: string, earlier: string, later: string, hashes?: readonly Hash[]): Evidence {
+  const common = { format: FORMAT, log_key, earlier, later } as const;
+  return checked(hashes === undefined ? { ...common, kind: "E1" } : { ...common, kind: "E2", hashes: encodePath(hashes) });
+}
+
+/** E3, or with `hashes` (all of `rootsFromConsistency`, the first included) E4. */
+export function createLeafEvidence(
+  log_key: string,
+  earlier: ProvenLeaf,
+  later: ProvenLeaf,
+  hashes?: readonly Hash[],
+): Evidence {
+  const common = { format: FORMAT, log_key, earlier, later } as const;
+  return checked(hashes === undefined ? { ...common, kind: "E3" } : { ...common, kind: "E4", hashes: encodePath(hashes) });
+}
+
+/** E5. */
+export function createBrokenPromiseEvidence(
+  log_key: string,
+  parts: PromiseKeyProof & { readonly promise: string } & (
+      | { readonly due: ProvenLeaf; readonly version?: VersionProof; readonly final?: string }
+      | { readonly merged: ProvenRecord; readonly changes: string }
+    ),
+): Evidence {
+  return checked({ format: FORMAT, kind: "E5", log_key, ...parts });
+}
+
+/** E6. */
+export function createPromiseConflictEvidence(
+  log_key: string,
+  parts: PromiseKeyProof & { readonly first: string; readonly second: string },
+): Evidence {
+  return checked({ format: FORMAT, kind: "E6", log_key, ...parts });
+}
+
+/** E7. */
+export function createOrderEvidence(log_key: string, earlier: ProvenRecord, later: ProvenRecord): Evidence {
+  return checked({ format: FORMAT, kind: "E7", log_key, earlier, later });
+}
+
+/** E8. */
+export function createConfigurationEvidence(
+  log_key: string,
+  parts: Omit<ConfigurationEvidence, keyof Common | "kind">,
+): Evidence {
+  return checked({ format: FORMAT, kind: "E8", log_key, ...parts });
+}
+
+/** E9. */
+export function createEpochEvidence(log_key: string, parts: Omit<EpochEvidence, keyof Common | "kind">): Evidence {
+  return checked({ format: FORMAT, kind: "E9", log_key, ...parts });
+}
