@@ -3,7 +3,19 @@ import { defineConfig, globalIgnores } from "eslint/config";
 import tseslint from "typescript-eslint";
 
 const IMPURE = "shared/ is pure: the caller passes clock, randomness, transport and console in as arguments.";
-const impureGlobals = ["Date", "console", "setTimeout", "setInterval", "setImmediate", "queueMicrotask", "fetch", "crypto", "performance", "process", "Buffer"];
+const impureGlobals = [
+  "Date",
+  "console",
+  "setTimeout",
+  "setInterval",
+  "setImmediate",
+  "queueMicrotask",
+  "fetch",
+  "crypto",
+  "performance",
+  "process",
+  "Buffer",
+];
 
 export default defineConfig(
   globalIgnores([".cache/", "dist/", "node_modules/", "test/vectors/"]),
@@ -42,6 +54,14 @@ export default defineConfig(
   },
   {
     files: ["**/*.mjs", "**/*.js"],
-    languageOptions: { globals: { process: "readonly", console: "readonly", setInterval: "readonly", clearInterval: "readonly", Buffer: "readonly" } },
+    languageOptions: {
+      globals: {
+        process: "readonly",
+        console: "readonly",
+        setInterval: "readonly",
+        clearInterval: "readonly",
+        Buffer: "readonly",
+      },
+    },
   },
 );

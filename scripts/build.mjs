@@ -10,7 +10,10 @@ export async function build() {
   rmSync(emitted, { recursive: true, force: true });
   await runTool("tsc", ["-b", "appservice", "client-plugin"]);
   for (const part of ["shared", "appservice", "client-plugin"]) {
-    cpSync(join(emitted, part), join(root, "dist", part), { recursive: true, filter: (path) => !path.endsWith(".tsbuildinfo") });
+    cpSync(join(emitted, part), join(root, "dist", part), {
+      recursive: true,
+      filter: (path) => !path.endsWith(".tsbuildinfo"),
+    });
   }
   say("dist/ is written");
 }

@@ -14,7 +14,8 @@ export async function check() {
   const waiting = [...tools];
   const failed = [];
   const worker = async () => {
-    for (let tool = waiting.shift(); tool !== undefined; tool = waiting.shift()) if (!(await passes(tool))) failed.push(tool[0]);
+    for (let tool = waiting.shift(); tool !== undefined; tool = waiting.shift())
+      if (!(await passes(tool))) failed.push(tool[0]);
   };
   say("check: types, lint, format, imports, unused");
   await Promise.all([worker(), worker()]);

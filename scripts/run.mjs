@@ -19,13 +19,18 @@ const tasks = {
   format: { needs: toolchain, steps: [format] },
   build: { needs: toolchain, steps: [build] },
   mocha: { needs: everything, steps: [mocha] },
-  test: { needs: everything, steps: [check, mocha] },
-  demo: { needs: [...toolchain, setUpSynapse], steps: [(args) => runTool("node", ["test/support/demo/start.ts", ...args])] },
+  test: { needs: everything, steps: [check, () => mocha([])] },
+  demo: {
+    needs: [...toolchain, setUpSynapse],
+    steps: [(args) => runTool("node", ["test/support/demo/start.ts", ...args])],
+  },
   bench: { needs: everything, steps: [(args) => runTool("node", ["test/bench/main.ts", ...args])] },
 };
 
+/** All tests, unless the arguments name files. */
 function mocha(args) {
-  return runTool("mocha", args);
+  const files = args.some((arg) => arg.endsWith(".ts")) ? [] : ["test/**/*.test.ts"];
+  return runTool("mocha", [...args, ...files]);
 }
 
 async function main([name, ...args]) {

@@ -2,7 +2,17 @@
 // written to .cache/chromium.json, which test/support/chromium.ts reads.
 import { accessSync, constants, existsSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
-import { SetUpError, answers, cache, firstThatWorks, installDebianPackages, readStamp, say, seconds, writeStamp } from "./step.mjs";
+import {
+  SetUpError,
+  answers,
+  cache,
+  firstThatWorks,
+  installDebianPackages,
+  readStamp,
+  say,
+  seconds,
+  writeStamp,
+} from "./step.mjs";
 
 const NAMES = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
 
@@ -11,7 +21,10 @@ export async function setUpChromium() {
   const stamp = readStamp("chromium");
   if (stamp !== undefined && stamp === (own ?? stamp) && existsSync(stamp)) return;
   const started = Date.now();
-  const path = await firstThatWorks("Chromium", own === undefined ? sources : [{ name: "$CKV_CHROMIUM", attempt: () => usable(own) }]);
+  const path = await firstThatWorks(
+    "Chromium",
+    own === undefined ? sources : [{ name: "$CKV_CHROMIUM", attempt: () => usable(own) }],
+  );
   writeFileSync(join(cache, "chromium.json"), `${JSON.stringify({ path })}\n`);
   writeStamp("chromium", path);
   say(`  Chromium is ready after ${seconds(started)} s: ${path}`);

@@ -1,7 +1,18 @@
 // A Node that strips types: the one that runs this if it is new enough, else the pinned one from npm in .cache/node.
 import { copyFileSync, mkdirSync, rmSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { SetUpError, cache, prependPath, readStamp, root, runQuietly, say, seconds, stampOf, writeStamp } from "./step.mjs";
+import {
+  SetUpError,
+  cache,
+  prependPath,
+  readStamp,
+  root,
+  runQuietly,
+  say,
+  seconds,
+  stampOf,
+  writeStamp,
+} from "./step.mjs";
 
 const MINIMUM = [22, 18];
 const lockFolder = join(root, "scripts", "node");
@@ -28,11 +39,14 @@ async function installNode() {
   const stamp = stampOf(join(lockFolder, "package-lock.json"));
   if (readStamp("node") === stamp) return;
   const started = Date.now();
-  say(`Node ${process.versions.node} is older than ${MINIMUM.join(".")}: getting a newer one from npm into .cache/node`);
+  say(
+    `Node ${process.versions.node} is older than ${MINIMUM.join(".")}: getting a newer one from npm into .cache/node`,
+  );
   const folder = join(cache, "node");
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  for (const file of ["package.json", "package-lock.json", ".npmrc"]) copyFileSync(join(lockFolder, file), join(folder, file));
+  for (const file of ["package.json", "package-lock.json", ".npmrc"])
+    copyFileSync(join(lockFolder, file), join(folder, file));
   await runQuietly("node", "npm", ["ci"], { cwd: folder });
   symlinkSync(join("node_modules", `node-linux-${process.arch}`, "bin"), join(folder, "bin"));
   writeStamp("node", stamp);

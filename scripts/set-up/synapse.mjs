@@ -4,7 +4,17 @@
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
-  SetUpError, answers, cache, firstThatWorks, installDebianPackages, readStamp, root, runQuietly, say, seconds, stampOf,
+  SetUpError,
+  answers,
+  cache,
+  firstThatWorks,
+  installDebianPackages,
+  readStamp,
+  root,
+  runQuietly,
+  say,
+  seconds,
+  stampOf,
   writeStamp,
 } from "./step.mjs";
 
@@ -18,7 +28,11 @@ export async function setUpSynapse() {
   const stamp = own === undefined ? stampOf(requirements) : `command ${own}`;
   if (readStamp("synapse") === stamp && existsSync(join(cache, "synapse.json"))) return;
   const started = Date.now();
-  const found = await firstThatWorks("Synapse", own === undefined ? installations : [{ name: "$CKV_SYNAPSE_CMD", attempt: fromCommand }]);
+  rmSync(join(cache, "synapse-template.db"), { force: true });
+  const found = await firstThatWorks(
+    "Synapse",
+    own === undefined ? installations : [{ name: "$CKV_SYNAPSE_CMD", attempt: fromCommand }],
+  );
   writeFileSync(join(cache, "synapse.json"), `${JSON.stringify(found, undefined, 2)}\n`);
   writeStamp("synapse", stamp);
   say(`  Synapse is ready after ${seconds(started)} s`);
@@ -31,7 +45,8 @@ const installations = [
 
 async function fromCommand() {
   const command = process.env.CKV_SYNAPSE_CMD.trim().split(/\s+/);
-  if (!(await answers(command[0], [...command.slice(1), "--help"]))) throw new SetUpError(`does not answer --help: ${command.join(" ")}`);
+  if (!(await answers(command[0], [...command.slice(1), "--help"])))
+    throw new SetUpError(`does not answer --help: ${command.join(" ")}`);
   return { command, env: {} };
 }
 
@@ -65,7 +80,7 @@ async function fromDebian() {
   await runQuietly("synapse-debian", "mmdebstrap", [
     "--variant=extract",
     "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
-    "--aptopt=Acquire::Check-Valid-Until \"false\"",
+    '--aptopt=Acquire::Check-Valid-Until "false"',
     "--include=matrix-synapse,python3,libc-bin",
     "sid",
     debianRoot,
@@ -88,7 +103,10 @@ function libraryFolders() {
 }
 
 function debianEnvironment() {
-  return { PYTHONHOME: join(debianRoot, "usr"), PYTHONPATH: join(debianRoot, "usr", "lib", "python3", "dist-packages") };
+  return {
+    PYTHONHOME: join(debianRoot, "usr"),
+    PYTHONPATH: join(debianRoot, "usr", "lib", "python3", "dist-packages"),
+  };
 }
 
 function multiarch() {
