@@ -313,14 +313,7 @@ export interface AcknowledgementRequest {
 }
 
 export type ErrorCode =
-  | "bad-request"
-  | "unauthorized"
-  | "forbidden"
-  | "not-found"
-  | "too-large"
-  | "rate-limited"
-  | "not-ready"
-  | "internal";
+  "bad-request" | "unauthorized" | "forbidden" | "not-found" | "too-large" | "rate-limited" | "not-ready" | "internal";
 export interface ErrorAnswer {
   readonly error: { readonly code: ErrorCode; readonly message: string };
 }
@@ -402,7 +395,12 @@ export const HTTP_SHAPES: {
   LookupsAnswer: body({
     head: headPart,
     settling_epoch: EPOCH,
-    users: { type: "object", propertyNames: USER_ID, additionalProperties: userPart, maxProperties: MAX_LOOKUPS_PER_REQUEST },
+    users: {
+      type: "object",
+      propertyNames: USER_ID,
+      additionalProperties: userPart,
+      maxProperties: MAX_LOOKUPS_PER_REQUEST,
+    },
   }),
   SettledRequest: body({ user_id: USER_ID, epoch: EPOCH }),
   SettledAnswer: body({ vrf_proof: VRF_PROOF, epoch: EPOCH, map_proof: MAP_PROOF, "leaf?": settlingLeaf }),
@@ -797,10 +795,7 @@ export function parseCompareCancelContent(value: unknown): CompareCancelContent 
 }
 
 /** A version is either opened or erased: opening and entry come and go together. */
-function checkReveal(
-  part: { readonly opening?: string; readonly entry?: string } | undefined,
-  path: string,
-): void {
+function checkReveal(part: { readonly opening?: string; readonly entry?: string } | undefined, path: string): void {
   if (part === undefined || (part.opening === undefined) === (part.entry === undefined)) return;
   throw malformed(path, "has an opening without its entry, or the entry alone");
 }

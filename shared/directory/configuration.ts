@@ -78,7 +78,9 @@ export function parseConfiguration(text: string): Configuration {
   const configuration = parseShape(CONFIGURATION_SHAPE, value, "configuration") as Configuration;
   checkNames(configuration);
   checkVrfKey(decodeUnpadded(configuration.vrf_key));
-  const distinct = new Set([configuration.log_key, configuration.promise_key].map((key) => parseVkey(key).publicKey.join()));
+  const distinct = new Set(
+    [configuration.log_key, configuration.promise_key].map((key) => parseVkey(key).publicKey.join()),
+  );
   if (distinct.size < 2) throw malformed("a configuration gives one key two meanings");
   for (const key of [...configuration.witnesses, ...configuration.auditors]) parseVkey(key);
   return configuration;

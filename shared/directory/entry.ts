@@ -318,7 +318,8 @@ function signedByOwner(set: KeySet, problems: ObjectProblem[]): KeySet {
     const [key] = signer?.kind === "object" ? signer.keys : [];
     if (key === undefined || object.kind === "unreadable") return object;
     const signed = withSignature(object, `ed25519:${key}`, key);
-    if (signed === object && object.claimed.has(`ed25519:${key}`)) problems.push({ subject, code: "device-signature-bad" });
+    if (signed === object && object.claimed.has(`ed25519:${key}`))
+      problems.push({ subject, code: "device-signature-bad" });
     return signed;
   };
   const selfSigning = set.selfSigning && by(set.master, set.selfSigning, SELF_SIGNING);
@@ -432,7 +433,8 @@ export function buildEntry(userId: string, observed: ObservedKeys, statements: r
   const served: KeySet = {
     userId,
     master: masterKey === undefined ? undefined : read(masterKey, crossSigningKeyOf(userId, "master")),
-    selfSigning: selfSigningKey === undefined ? undefined : read(selfSigningKey, crossSigningKeyOf(userId, "self_signing")),
+    selfSigning:
+      selfSigningKey === undefined ? undefined : read(selfSigningKey, crossSigningKeyOf(userId, "self_signing")),
     devices: new Map([...devices].map(([id, text]) => [id, read(text, deviceKeysOf(userId, id))] as const)),
   };
   const problems: ObjectProblem[] = [];
@@ -526,7 +528,9 @@ function valueOf(entry: Uint8Array): JsonObject {
 
 /** The entry with every signature replaced by `true`. */
 function maskedEntry(entry: JsonObject): JsonObject {
-  return mapMembers(entry, (member, key) => (key === "devices" ? mapMembers(objectOf(member), masked) : masked(member)));
+  return mapMembers(entry, (member, key) =>
+    key === "devices" ? mapMembers(objectOf(member), masked) : masked(member),
+  );
 }
 
 /** A key object or a statement with its signatures replaced by `true`. */
@@ -553,8 +557,7 @@ function mapMembers(object: JsonObject, change: (member: JsonValue, key: string)
 
 /** What makes a new version: the keys a server shows now, or the closing of the account; and a newer statement, if any. */
 export type Observation =
-  | { readonly kind: "keys"; readonly keys: ObservedKeys; readonly statement?: Statement }
-  | { readonly kind: "closed" };
+  { readonly kind: "keys"; readonly keys: ObservedKeys; readonly statement?: Statement } | { readonly kind: "closed" };
 
 /**
  * The entry that follows `previous` (undefined: the user has none) by what was observed, or undefined when there is
@@ -570,7 +573,10 @@ export function nextEntry(
   const { keys, statement } = observation;
   const noKeys = keys.masterKey === undefined && keys.selfSigningKey === undefined && keys.devices.size === 0;
   if (previous === undefined && noKeys) return undefined;
-  const { bytes } = buildEntry(userId, keys, [...statementsOf(previous), ...(statement === undefined ? [] : [statement])]);
+  const { bytes } = buildEntry(userId, keys, [
+    ...statementsOf(previous),
+    ...(statement === undefined ? [] : [statement]),
+  ]);
   return changed(previous, withFirstSignatures(previous, bytes));
 }
 

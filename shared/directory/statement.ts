@@ -37,7 +37,9 @@ export function unsignedStatement(masterKey: Uint8Array, terms: StatementTerms):
 }
 
 /** The bytes a statement's signature is over: canonical JSON of all but the signature. */
-export function statementMessage(statement: Omit<Statement, "signature"> & { readonly signature?: string }): Uint8Array {
+export function statementMessage(
+  statement: Omit<Statement, "signature"> & { readonly signature?: string },
+): Uint8Array {
   const { signature: _, ...rest } = statement;
   return utf8(canonicalJson(jsonOf(rest)));
 }

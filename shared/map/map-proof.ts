@@ -106,7 +106,10 @@ export function parseMapProof(bytes: Uint8Array): MapProof {
   const depth = reader.u16();
   if (depth > MAX_DEPTH) throw new VerificationError("malformed", "a map proof is deeper than an index has bits");
   const present = reader.bytes(Math.ceil(depth / 8));
-  const bits = Array.from({ length: present.length * 8 }, (_, bit) => ((present[bit >> 3] ?? 0) >> (7 - (bit & 7))) & 1);
+  const bits = Array.from(
+    { length: present.length * 8 },
+    (_, bit) => ((present[bit >> 3] ?? 0) >> (7 - (bit & 7))) & 1,
+  );
   if (bits.slice(depth).includes(1)) throw new VerificationError("malformed", "a map proof has bits below its depth");
   const siblings = bits.slice(0, depth).map((bit) => (bit === 1 ? readSibling(reader) : EMPTY));
   const terminal = readTerminal(reader, reader.u8());
@@ -134,7 +137,8 @@ export function verifyMapProof(proof: MapProof, index: Hash, leaf: LeafValue | u
 }
 
 function checkForeign(leaf: MapLeaf, index: Hash, depth: number): void {
-  if (equalBytes(leaf.index, index)) throw new VerificationError("bad-map-proof", "the foreign leaf is the target's own");
+  if (equalBytes(leaf.index, index))
+    throw new VerificationError("bad-map-proof", "the foreign leaf is the target's own");
   if (!sharesPrefix(leaf.index, index, depth)) {
     throw new VerificationError("bad-map-proof", "the foreign leaf lies off the path");
   }
@@ -202,8 +206,16 @@ export function proveMapBatch<Node>(view: MapView<Node>, indices: readonly Hash[
     const seen = view.look(node);
     if (seen.kind === "inner") {
       writer.u8(KIND_INNER);
-      walk(seen.left, depth + 1, targets.filter((index) => bitAt(index, depth) === 0));
-      walk(seen.right, depth + 1, targets.filter((index) => bitAt(index, depth) === 1));
+      walk(
+        seen.left,
+        depth + 1,
+        targets.filter((index) => bitAt(index, depth) === 0),
+      );
+      walk(
+        seen.right,
+        depth + 1,
+        targets.filter((index) => bitAt(index, depth) === 1),
+      );
     } else if (seen.kind === "leaf" && !targets.some((index) => equalBytes(index, seen.leaf.index))) {
       writeTerminal(writer, { kind: "foreign", leaf: seen.leaf });
     } else {

@@ -15,7 +15,14 @@ import { openCheckpoint } from "../log/checkpoint.ts";
 import type { Checkpoint } from "../log/checkpoint.ts";
 import { epochLeafHash, parseEpochRecord } from "../log/epoch-record.ts";
 import type { EpochRecord } from "../log/epoch-record.ts";
-import { EMPTY, parseBatchProof, rootOfLeaves, terminalProblem, terminalsOf, verifyBatchProof } from "../map/map-proof.ts";
+import {
+  EMPTY,
+  parseBatchProof,
+  rootOfLeaves,
+  terminalProblem,
+  terminalsOf,
+  verifyBatchProof,
+} from "../map/map-proof.ts";
 import type { BatchNode, LeafChange, MapLeaf } from "../map/map-proof.ts";
 import { appendToFrontier, emptyFrontier, frontierRoot, HISTORY_DOMAINS, LOG_DOMAINS } from "../merkle/tree.ts";
 import type { Frontier } from "../merkle/tree.ts";
@@ -70,7 +77,8 @@ export interface Dump {
 export function startAuditAt(dump: Dump): AuditState {
   const start = startAudit(dump.configuration);
   const record = inStep("audit-record", () => parseEpochRecord(dump.record), "audit-record");
-  if (!equalBytes(record.configurationHash, start.configurationHash)) throw fault("audit-config", "the dump has another");
+  if (!equalBytes(record.configurationHash, start.configurationHash))
+    throw fault("audit-config", "the dump has another");
   if (record.epoch + 1 !== dump.log.size) throw fault("audit-gap", "the dump is not of this epoch");
   if (record.labels !== dump.leaves.length) throw fault("audit-labels", "the dump has another number of leaves");
   const root = inStep("audit-old-leaf", () => rootOfLeaves(dump.leaves, 0));
@@ -179,7 +187,8 @@ function checkMap(
   const proof = inStep("audit-data-missing", () => parseBatchProof(proofBytes, indices), "audit-data-missing");
   checkTerminals(proof, leafChanges);
   const { oldRoot, newRoot } = verifyBatchProof(proof, leafChanges);
-  if (!equalBytes(oldRoot, previous?.mapRoot ?? EMPTY)) throw fault("audit-old-leaf", "the changes start from another map");
+  if (!equalBytes(oldRoot, previous?.mapRoot ?? EMPTY))
+    throw fault("audit-old-leaf", "the changes start from another map");
   if (!equalBytes(newRoot, record.mapRoot)) throw fault("audit-new-root", "the changes lead to another map");
   checkLabels(previous, record, changes);
 }

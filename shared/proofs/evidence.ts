@@ -146,7 +146,11 @@ function object(properties: { readonly [name: string]: Shape }, optional: readon
   return { type: "object", properties, required, additionalProperties: false };
 }
 
-function evidence(kind: Evidence["kind"], properties: { readonly [name: string]: Shape }, optional: readonly string[] = []): Shape {
+function evidence(
+  kind: Evidence["kind"],
+  properties: { readonly [name: string]: Shape },
+  optional: readonly string[] = [],
+): Shape {
   const common: { readonly [name: string]: Shape } = {
     format: { type: "string", maxLength: 64, enum: [FORMAT] },
     kind: { type: "string", maxLength: 2, enum: [kind] },
@@ -244,7 +248,8 @@ function openLeafUnder(
 }
 
 function openConfiguration(configurationText: string, { record }: OpenedRecord): Configuration {
-  if (!equalBytes(configurationHash(configurationText), record.configurationHash)) throw noProof("another configuration");
+  if (!equalBytes(configurationHash(configurationText), record.configurationHash))
+    throw noProof("another configuration");
   return parseConfiguration(configurationText);
 }
 
@@ -298,7 +303,10 @@ function judgeFork(file: ForkEvidence, logKey: NoteKey): Finding {
     return { code: "head-fork", says: `The log signed two heads of size ${later.size} with different roots.` };
   }
   checkRebuilt(LOG_DOMAINS, { n: earlier.size, root: earlier.root }, { n: later.size, root: later.root }, file.hashes);
-  return { code: "head-fork", says: `The head of size ${later.size} does not continue the one of size ${earlier.size}.` };
+  return {
+    code: "head-fork",
+    says: `The head of size ${later.size} does not continue the one of size ${earlier.size}.`,
+  };
 }
 
 /** `hashes` rebuild the later root, and for the earlier size another root than the signed one. */
@@ -342,7 +350,11 @@ function judgePromise(file: BrokenPromiseEvidence, logKey: NoteKey): Finding {
   return { code: "promise-broken", says, index: encodeHex(promise.index) };
 }
 
-function judgeDue(promise: MergePromise, file: Extract<BrokenPromiseEvidence, { due: unknown }>, logKey: NoteKey): void {
+function judgeDue(
+  promise: MergePromise,
+  file: Extract<BrokenPromiseEvidence, { due: unknown }>,
+  logKey: NoteKey,
+): void {
   const due = openProvenLeaf(file.due, logKey);
   const ends = file.final !== undefined && openConfiguration(file.final, due).successor !== undefined;
   if (!equalBytes(due.index, promise.index)) throw noProof("the leaf is of another index");
@@ -371,7 +383,8 @@ function judgeMerged(
 function judgePromises(file: PromiseConflictEvidence, logKey: NoteKey): Finding {
   const key = openPromiseKey(file, logKey);
   const [first, second] = [openPromise(file.first, key), openPromise(file.second, key)];
-  if (!equalBytes(first.index, second.index) || first.version !== second.version) throw noProof("two different versions");
+  if (!equalBytes(first.index, second.index) || first.version !== second.version)
+    throw noProof("two different versions");
   if (equalBytes(first.commitment, second.commitment)) throw noProof("the promises agree");
   const says = `Version ${first.version} was promised with two different contents.`;
   return { code: "promise-conflict", says, index: encodeHex(first.index) };
@@ -381,7 +394,8 @@ function judgePromises(file: PromiseConflictEvidence, logKey: NoteKey): Finding 
 function judgeOrder({ record: earlier }: OpenedRecord, { record: later }: OpenedRecord): Finding {
   if (earlier.epoch >= later.epoch) throw noProof("the records are in the wrong order");
   const epochs = `epoch ${earlier.epoch} to epoch ${later.epoch}`;
-  if (later.timestampMs <= earlier.timestampMs) return { code: "time-backwards", says: `Time ran back from ${epochs}.` };
+  if (later.timestampMs <= earlier.timestampMs)
+    return { code: "time-backwards", says: `Time ran back from ${epochs}.` };
   if (later.labels < earlier.labels) return { code: "labels-shrank", says: `The map lost leaves from ${epochs}.` };
   throw noProof("the records are in order");
 }
@@ -446,9 +460,16 @@ function checked<E extends Evidence>(file: E): E {
 }
 
 /** E1, or with `hashes` (all of `rootsFromConsistency`, the first included) E2. Notes are signed checkpoints. */
-export function createForkEvidence(log_key: string, earlier: string, later: string, hashes?: readonly Hash[]): Evidence {
+export function createForkEvidence(
+  log_key: string,
+  earlier: string,
+  later: string,
+  hashes?: readonly Hash[],
+): Evidence {
   const common = { format: FORMAT, log_key, earlier, later } as const;
-  return checked(hashes === undefined ? { ...common, kind: "E1" } : { ...common, kind: "E2", hashes: encodePath(hashes) });
+  return checked(
+    hashes === undefined ? { ...common, kind: "E1" } : { ...common, kind: "E2", hashes: encodePath(hashes) },
+  );
 }
 
 /** E3, or with `hashes` (all of `rootsFromConsistency`, the first included) E4. */
@@ -459,7 +480,9 @@ export function createLeafEvidence(
   hashes?: readonly Hash[],
 ): Evidence {
   const common = { format: FORMAT, log_key, earlier, later } as const;
-  return checked(hashes === undefined ? { ...common, kind: "E3" } : { ...common, kind: "E4", hashes: encodePath(hashes) });
+  return checked(
+    hashes === undefined ? { ...common, kind: "E3" } : { ...common, kind: "E4", hashes: encodePath(hashes) },
+  );
 }
 
 /** E5. */
@@ -497,4 +520,14 @@ export function createConfigurationEvidence(
 /** E9. */
 export function createEpochEvidence(log_key: string, parts: Omit<EpochEvidence, keyof Common | "kind">): Evidence {
   return checked({ format: FORMAT, kind: "E9", log_key, ...parts });
+}
+
+/** What goes with a VerdictError: the evidence, if what is at hand proves anything. */
+export function attemptEvidence(create: () => Evidence): { readonly evidence?: Evidence } {
+  try {
+    return { evidence: create() };
+  } catch (error) {
+    if (error instanceof VerificationError) return {};
+    throw error;
+  }
 }

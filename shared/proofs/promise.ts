@@ -61,7 +61,8 @@ function hashOf(text: string): Hash {
 }
 
 function decimal(text: string, minimum: number): number {
-  if (!/^(0|[1-9][0-9]{0,15})$/.test(text) || Number(text) < minimum) throw malformed("a promise with a number in another form");
+  if (!/^(0|[1-9][0-9]{0,15})$/.test(text) || Number(text) < minimum)
+    throw malformed("a promise with a number in another form");
   return checkSafeInteger(Number(text), "a number of a promise");
 }
 
@@ -100,7 +101,8 @@ function takePromise(known: PromiseContext, part: PromisePart): VerifiedPromise 
   if (version <= newestN) throw invalid("is about a version already seen");
   verifyCommitment(commitment, { userId, version, entry, opening: decodeUnpadded(part.opening) });
   const delayMs = mergeByMs - receivedMs;
-  if (delayMs !== configuration.merge_delay_ms || delayMs > MERGE_DELAY_MAX_MS) throw invalid("has another merge delay");
+  if (delayMs !== configuration.merge_delay_ms || delayMs > MERGE_DELAY_MAX_MS)
+    throw invalid("has another merge delay");
   if (receivedMs > nowMs + CLOCK_AHEAD_MAX_MS) throw invalid("comes from the future");
   if (mergeByMs < nowMs) throw invalid("is past its time");
   return { promise, note: part.note, entry: parseEntry(entry, userId) };
