@@ -55,6 +55,7 @@ export class KeyFeed {
   readonly #namedAtMs = new Map<string, number>();
   #sweepMissed = 0;
   #caughtUpAtMs: number | undefined;
+  readonly #caughtUp = Promise.withResolvers<undefined>();
 
   constructor({ store, homeserver, clock, logger, wake }: FeedParts) {
     this.#store = store;
@@ -107,6 +108,15 @@ export class KeyFeed {
     await this.#mark(answer.changed);
     await this.#store.setCursor(SYNC_CURSOR, answer.nextBatch);
     this.#caughtUpAtMs = this.#clock.now();
+    this.#caughtUp.resolve(undefined);
+  }
+
+  /** Resolves once `/sync` has told all that happened before the start, or `signal` is aborted. */
+  async caughtUp(signal: AbortSignal): Promise<void> {
+    signal.addEventListener("abort", () => {
+      this.#caughtUp.resolve(undefined);
+    });
+    await this.#caughtUp.promise;
   }
 
   async #sync(enrolmentRoom: string, since: string | undefined): Promise<SyncAnswer> {

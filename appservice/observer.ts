@@ -1,6 +1,7 @@
 /** Dirty users -> one `/keys/query` -> the entry each of them shows -> a pending change. */
 import { EMPTY_ANSWER_RETRIED_FOR_MS } from "../shared/parameters.ts";
 import { nextEntry, splitKeysQuery, type ObservedKeys } from "../shared/directory/entry.ts";
+import { VerificationError } from "../shared/errors.ts";
 import type { Statement } from "../shared/messages.ts";
 import type { Clock } from "./clock.ts";
 import { HomeserverError } from "./homeserver-error.ts";
@@ -92,10 +93,10 @@ export class Observer {
   /** Puts the owner's statement, already verified, into a new version. Returns its number. */
   async state(userId: string, statement: Statement): Promise<number | undefined> {
     return await this.#inTurn(async () => {
-      const observed = splitKeysQuery(await this.#parts.homeserver.queryKeys([userId]), [userId]).get(userId);
+      const keys = splitKeysQuery(await this.#parts.homeserver.queryKeys([userId]), [userId]).get(userId);
       const newest = await this.#parts.sequencer.newestEntry(userId);
-      if (observed === undefined || newest === undefined) return undefined;
-      const entry = nextEntry(newest.entry, observed, statement);
+      if (keys === undefined || newest === undefined) return undefined;
+      const entry = nextEntry(userId, newest.entry, { kind: "keys", keys, statement });
       if (entry === undefined) return newest.version;
       this.#submit({ userId, generation: NO_MARK }, entry);
       return newest.version + 1;
@@ -106,10 +107,9 @@ export class Observer {
   readonly findChanged = async (userIds: readonly string[]): Promise<readonly string[]> => {
     const answer = splitKeysQuery(await this.#parts.homeserver.queryKeys(userIds), userIds);
     const changed: string[] = [];
-    for (const [userId, observed] of answer) {
+    for (const [userId, keys] of answer) {
       const newest = await this.#parts.sequencer.newestEntry(userId);
-      if (newest === undefined && isEmpty(observed)) continue;
-      if (nextEntry(newest?.entry, observed) !== undefined) changed.push(userId);
+      if (nextEntry(userId, newest?.entry, { kind: "keys", keys }) !== undefined) changed.push(userId);
     }
     return changed;
   };
@@ -125,7 +125,7 @@ export class Observer {
       if (marks.length > 0) await this.#observe(marks);
       return true;
     } catch (error) {
-      if (!(error instanceof HomeserverError)) throw error;
+      if (!(error instanceof HomeserverError) && !(error instanceof VerificationError)) throw error;
       this.#parts.logger.warn({ error: error.message, users: marks.length }, "keys cannot be asked for");
       return false;
     }
@@ -136,17 +136,16 @@ export class Observer {
       const userIds = marks.map(({ userId }) => userId);
       const answer = splitKeysQuery(await this.#parts.homeserver.queryKeys(userIds), userIds);
       for (const mark of marks) {
-        const observed = answer.get(mark.userId);
-        if (observed !== undefined) await this.#take(mark, observed);
+        const keys = answer.get(mark.userId);
+        if (keys !== undefined) await this.#take(mark, keys);
       }
     });
   }
 
-  async #take(mark: Mark, observed: ObservedKeys): Promise<void> {
+  async #take(mark: Mark, keys: ObservedKeys): Promise<void> {
     const newest = await this.#parts.sequencer.newestEntry(mark.userId);
-    if (isEmpty(observed) && newest === undefined) return await this.#clear(mark);
-    const entry = nextEntry(newest?.entry, observed);
-    if (!isEmpty(observed)) this.#empty.delete(mark.userId);
+    const entry = nextEntry(mark.userId, newest?.entry, { kind: "keys", keys });
+    if (!isEmpty(keys)) this.#empty.delete(mark.userId);
     else if (entry !== undefined && this.#putOff(mark.userId)) return;
     if (entry !== undefined) this.#submit(mark, entry);
     // While the newest entry is only pending, the mark is what survives a crash.
@@ -196,7 +195,7 @@ export class Observer {
 /** In place of a generation where an observation was not caused by a mark. */
 const NO_MARK = -1;
 
-/** Neither devices nor cross-signing keys. */
+/** Neither devices nor cross-signing keys: a homeserver without the user answers the same. */
 function isEmpty({ masterKey, selfSigningKey, devices }: ObservedKeys): boolean {
   return masterKey === undefined && selfSigningKey === undefined && devices.size === 0;
 }

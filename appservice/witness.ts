@@ -4,19 +4,19 @@
  */
 import { once } from "node:events";
 import { mkdirSync } from "node:fs";
-import { open, readFile, rename } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { cosign } from "../shared/crypto/cosignature.ts";
-import type { NoteKey } from "../shared/crypto/signed-note.ts";
+import { parseNote, type NoteKey } from "../shared/crypto/signed-note.ts";
 import { sha256, type Hash } from "../shared/crypto/hash.ts";
 import { decodeBase64, encodeBase64, encodeHex, equalBytes, fromUtf8, utf8 } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { openCheckpoint, type Checkpoint } from "../shared/log/checkpoint.ts";
 import { verifyConsistency } from "../shared/merkle/consistency.ts";
 import { emptyRoot, LOG_DOMAINS } from "../shared/merkle/tree.ts";
-import { parseNote } from "../shared/crypto/signed-note.ts";
+import { replaceFile } from "./replace-file.ts";
 
 const MAX_REQUEST_BYTES = 65_536;
 const MAX_PROOF_HASHES = 63;
@@ -136,21 +136,6 @@ function verifyExtension(last: Checkpoint, next: Checkpoint, path: readonly Hash
 function refusalOf({ code, message }: VerificationError): WitnessAnswer {
   const status = code === "bad-signature" ? 403 : code === "bad-consistency" ? 422 : 400;
   return { status, body: `${message}\n` };
-}
-
-/** Replaces a file so that after a crash it holds the old text or the new, and the new once this resolves. */
-export async function replaceFile(file: string, text: string): Promise<void> {
-  const staged = `${file}.new`;
-  const handle = await open(staged, "w", 0o600);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(staged, file);
-  const directory = await open(dirname(file), "r");
-  await directory.sync().finally(() => directory.close());
 }
 
 /** Serves `POST /add-checkpoint` until `signal` is aborted. Returns the port. */

@@ -1,0 +1,109 @@
+/** The commands of the operator. */
+import { createInterface } from "node:readline/promises";
+import { systemClock } from "./clock.ts";
+import { endSignal, print } from "./commands-independent.ts";
+import { loadConfig } from "./config.ts";
+import { HEARTBEAT_BOUNDS, init, InitError, MERGE_DELAY_BOUNDS, SETTLE_BOUNDS } from "./init.ts";
+import { openLogger } from "./logger.ts";
+
+interface WithConfig {
+  readonly config: string;
+}
+
+interface InitArguments extends WithConfig {
+  readonly serverName?: string;
+  readonly homeserverUrl?: string;
+  readonly serviceUrl?: string;
+  readonly appserviceUrl?: string;
+  readonly data: string;
+  readonly settleMs?: number;
+  readonly heartbeatMs?: number;
+  readonly mergeDelayMs?: number;
+  readonly appservicePort: number;
+  readonly apiPort: number;
+  readonly metricsPort: number;
+  readonly yes?: true;
+}
+
+export async function runInit(given: InitArguments): Promise<void> {
+  const ask = given.yes === true ? takeFallback : askOnTerminal;
+  const serverName = given.serverName ?? (await ask("Name of the homeserver, as in user ids", undefined, "--server-name"));
+  const homeserverUrl =
+    given.homeserverUrl ??
+    (await ask("URL at which this service reaches the homeserver", "http://127.0.0.1:8008", "--homeserver-url"));
+  const serviceUrl =
+    given.serviceUrl ?? (await ask("URL at which clients reach this service", `https://ckv.${serverName}`, "--service-url"));
+  const files = await init(
+    {
+      ...given,
+      serverName,
+      homeserverUrl,
+      serviceUrl,
+      appserviceUrl: given.appserviceUrl ?? `http://127.0.0.1:${given.appservicePort}`,
+      settleMs: given.settleMs ?? SETTLE_BOUNDS.fallback,
+      heartbeatMs: given.heartbeatMs ?? HEARTBEAT_BOUNDS.fallback,
+      mergeDelayMs: given.mergeDelayMs ?? MERGE_DELAY_BOUNDS.fallback,
+      ports: { appservice: given.appservicePort, api: given.apiPort, metrics: given.metricsPort },
+    },
+    systemClock.now(),
+  );
+  print(`Made a log for ${serverName}:
+  ${files.config}        settings
+  ${files.registration}  for the homeserver: list it under app_service_config_files and restart
+  ${files.keys}          secret keys: keep a copy offline
+  ${files.data}          database
+  ${files.anchor}        anchor: best on another disk
+Next: "matrix-ckv doctor -c ${files.config}", then "matrix-ckv run -c ${files.config}".`);
+}
+
+type Ask = (question: string, fallback: string | undefined, flag: string) => Promise<string>;
+
+const takeFallback: Ask = async (_question, fallback, flag) => {
+  if (fallback === undefined) throw new InitError(`${flag} is needed`);
+  return await Promise.resolve(fallback);
+};
+
+const askOnTerminal: Ask = async (question, fallback, flag) => {
+  if (!process.stdin.isTTY) return await takeFallback(question, fallback, flag);
+  const terminal = createInterface({ input: process.stdin, output: process.stdout });
+  try {
+    const answer = await terminal.question(`${question}${fallback === undefined ? "" : ` [${fallback}]`}: `);
+    return answer.trim() === "" ? await takeFallback(question, fallback, flag) : answer.trim();
+  } finally {
+    terminal.close();
+  }
+};
+
+export async function runService({ config: file }: WithConfig): Promise<void> {
+  const config = loadConfig(file, process.env);
+  const logger = openLogger(config.log.level);
+  const { runService: start } = await import("./service.ts");
+  const service = await start(config, { clock: systemClock, logger, signal: endSignal() });
+  logger.info({ ...service.ports }, "listening");
+  await service.finished;
+}
+
+export async function runDoctor(options: WithConfig & { readonly homeserverYaml?: string }): Promise<void> {
+  const { config: configFile, homeserverYaml } = options;
+  const { examine } = await import("./doctor.ts");
+  const config = loadConfig(configFile, process.env);
+  let problems = 0;
+  const yaml = homeserverYaml === undefined ? {} : { homeserverYaml };
+  for await (const finding of examine({ config, configFile, nowMs: systemClock.now, ...yaml })) {
+    if (finding.result === "problem") problems += 1;
+    print(`${{ ok: "ok     ", problem: "PROBLEM", unknown: "?      " }[finding.result]} ${finding.subject}: ${finding.detail}`);
+  }
+  print(problems === 0 ? "No problem found." : `${problems} to mend.`);
+  process.exitCode = problems === 0 ? 0 : 78;
+}
+
+export async function runStatus({ config: file }: WithConfig): Promise<void> {
+  const { host, port } = loadConfig(file, process.env).listeners.api;
+  const response = await fetch(`http://${host}:${port}/readyz`, { signal: AbortSignal.timeout(5_000) }).catch(() => undefined);
+  if (response === undefined) throw Object.assign(new Error(`nothing answers at ${host}:${port}`), { exitCode: 75 });
+  const { ready, reasons } = (await response.json()) as { readonly ready: boolean; readonly reasons: readonly string[] };
+  const checkpoint = await fetch(`http://${host}:${port}/log/checkpoint`).then(async (answer) => await answer.text());
+  const [origin, size, root] = checkpoint.split("\n");
+  print(`log    ${origin ?? "?"}\nepochs ${size ?? "?"}\nroot   ${root ?? "?"}\nready  ${ready ? "yes" : reasons.join("; ")}`);
+  process.exitCode = ready ? 0 : 75;
+}

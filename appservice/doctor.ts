@@ -1,0 +1,254 @@
+/** `matrix-ckv doctor`: tries everything the service needs, and says what to change, in which file. */
+import { constants, existsSync, readFileSync, statSync } from "node:fs";
+import { access, statfs } from "node:fs/promises";
+import { parse } from "yaml";
+import { MATRIX_NAMES } from "../shared/messages.ts";
+import type { Config } from "./config.ts";
+import { Homeserver } from "./homeserver.ts";
+import { HomeserverError } from "./homeserver-error.ts";
+import { nativeCrypto } from "./no-native-crypto.ts";
+import { parseRegistration, type Registration } from "./registration.ts";
+import { EPOCHS_ALIAS, MEMBERS_ALIAS } from "./rooms.ts";
+
+const MIN_FREE_BYTES = 2 ** 30;
+const MAX_CLOCK_OFF_MS = 60_000;
+
+export interface Finding {
+  readonly result: "ok" | "problem" | "unknown";
+  readonly subject: string;
+  /** What was seen, or what to change and where. One line, or several. */
+  readonly detail: string;
+}
+
+export interface DoctorOptions {
+  readonly config: Config;
+  /** Path of config.yaml, for the advice. */
+  readonly configFile: string;
+  /** Path of homeserver.yaml, when it can be read here. */
+  readonly homeserverYaml?: string;
+  readonly nowMs: () => number;
+}
+
+const ok = (subject: string, detail: string): Finding => ({ result: "ok", subject, detail });
+const problem = (subject: string, detail: string): Finding => ({ result: "problem", subject, detail });
+const unknown = (subject: string, detail: string): Finding => ({ result: "unknown", subject, detail });
+
+/** All findings, in the order in which they are best mended. Never throws for what it finds. */
+export async function* examine(options: DoctorOptions): AsyncIterable<Finding> {
+  const { config } = options;
+  yield* examineFiles(config);
+  yield await examineDisk(config.data);
+  yield ok("encryption library", `native module ${nativeCrypto}; this service does not need it`);
+  const registration = readRegistration(config.registration);
+  if (registration instanceof Error) {
+    yield problem("registration", `${config.registration}: ${registration.message}`);
+    return;
+  }
+  yield ok("registration", config.registration);
+  yield* examineHomeserver(options, registration);
+  yield* examineOptions(options, registration);
+}
+
+function* examineFiles({ data, anchor, keys }: Config): Iterable<Finding> {
+  for (const [subject, path] of Object.entries({ database: data, anchor, keys })) {
+    yield existsSync(path)
+      ? ok(subject, path)
+      : problem(subject, `${path} is missing: "matrix-ckv init" makes it, a backup restores it`);
+  }
+  if (!existsSync(keys)) return;
+  const mode = statSync(keys).mode & 0o777;
+  if ((mode & 0o077) !== 0) yield problem("keys", `others can read ${keys}: chmod 600 ${keys}`);
+}
+
+async function examineDisk(data: string): Promise<Finding> {
+  try {
+    await access(data, constants.W_OK);
+    const { bavail, bsize } = await statfs(data);
+    const free = bavail * bsize;
+    const gigabytes = `${(free / 2 ** 30).toFixed(1)} GiB free at ${data}`;
+    return free < MIN_FREE_BYTES ? problem("disk", `${gigabytes}; the log only grows, make room`) : ok("disk", gigabytes);
+  } catch (error) {
+    return problem("disk", `${data} cannot be written (${(error as NodeJS.ErrnoException).code ?? "?"})`);
+  }
+}
+
+function readRegistration(file: string): Registration | Error {
+  try {
+    return parseRegistration(readFileSync(file, "utf8"));
+  } catch (error) {
+    return error instanceof Error ? error : new Error("cannot be read");
+  }
+}
+
+async function* examineHomeserver(
+  { config, configFile, nowMs }: DoctorOptions,
+  registration: Registration,
+): AsyncIterable<Finding> {
+  const { url, serverName } = config.homeserver;
+  const homeserver = new Homeserver(url, serverName, registration, new AbortController().signal);
+  const reach = await attempt(homeserver.versions());
+  if (reach instanceof HomeserverError) {
+    yield problem("homeserver", `${reach.message}. Is ${url} right? ${configFile}: homeserver.url`);
+    return;
+  }
+  yield ok("homeserver", `${url} speaks ${reach.at(-1) ?? "no version"}`);
+  yield await examineClock(url, nowMs);
+  const whoami = await attempt(homeserver.whoami());
+  if (whoami instanceof HomeserverError) {
+    yield problem("as_token", adviceForToken(whoami, config.registration));
+    return;
+  }
+  yield whoami === homeserver.botUserId
+    ? ok("as_token", `we are ${whoami}`)
+    : problem("as_token", `we are ${whoami}, not ${homeserver.botUserId}. ${configFile}: homeserver.server_name`);
+  yield examinePing(await attempt(homeserver.ping()), config, registration);
+  yield* examineRooms(homeserver);
+}
+
+async function attempt<Result>(work: Promise<Result>): Promise<Result | HomeserverError> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof HomeserverError) return error;
+    throw error;
+  }
+}
+
+async function examineClock(url: string, nowMs: () => number): Promise<Finding> {
+  const date = await fetch(`${url}/_matrix/client/versions`, { signal: AbortSignal.timeout(10_000) }).then(
+    (response) => response.headers.get("date"),
+    () => null,
+  );
+  if (date === null) return unknown("clock", "the homeserver does not tell the time");
+  const offMs = Math.abs(nowMs() - Date.parse(date));
+  return offMs > MAX_CLOCK_OFF_MS
+    ? problem("clock", `this machine and the homeserver differ by ${Math.round(offMs / 1000)} s: set both by NTP`)
+    : ok("clock", "agrees with the homeserver");
+}
+
+function adviceForToken(error: HomeserverError, registration: string): string {
+  return `${error.message}. Synapse does not know this registration: in homeserver.yaml write
+  app_service_config_files:
+    - ${registration}
+and restart Synapse (it reads registrations only when it starts)`;
+}
+
+function examinePing(result: HomeserverError | void, { listeners }: Config, { url }: Registration): Finding {
+  if (!(result instanceof HomeserverError)) return ok("hs_token", `the homeserver reaches us at ${url}, with the right token`);
+  const listener = `${listeners.appservice.host}:${listeners.appservice.port}`;
+  return problem(
+    "hs_token",
+    `${result.message}. Is "matrix-ckv run" running? Then ${url} (url in the registration) must lead to ${listener} (listeners.appservice)`,
+  );
+}
+
+async function* examineRooms(homeserver: Homeserver): AsyncIterable<Finding> {
+  for (const localpart of [EPOCHS_ALIAS, MEMBERS_ALIAS]) {
+    const alias = `#${localpart}:${homeserver.serverName}`;
+    const roomId = await attempt(homeserver.resolveAlias(alias));
+    if (roomId instanceof HomeserverError) yield problem(alias, roomId.message);
+    else if (roomId === undefined) yield unknown(alias, 'not there yet: the first "matrix-ckv run" makes it');
+    else yield await examineRoom(homeserver, alias, roomId);
+  }
+}
+
+async function examineRoom(homeserver: Homeserver, alias: string, roomId: string): Promise<Finding> {
+  const create = await attempt(homeserver.stateEvent(roomId, "m.room.create", ""));
+  if (create instanceof HomeserverError) return problem(alias, `${create.message}: the bot must be in the room`);
+  if (create?.["type"] !== MATRIX_NAMES.roomType) return problem(alias, `${roomId} is no room of this log`);
+  const levels = await attempt(homeserver.stateEvent(roomId, "m.room.power_levels", ""));
+  const speaks = !(levels instanceof HomeserverError) && mayOnlyBotSpeak(levels, homeserver.botUserId);
+  return speaks
+    ? ok(alias, `${roomId}; only the bot speaks`)
+    : problem(alias, `${roomId}: others may speak; set events_default and state_default to 100 and remove other users`);
+}
+
+function mayOnlyBotSpeak(levels: { readonly [name: string]: unknown } | undefined, botUserId: string): boolean {
+  const { events_default: events, state_default: state, users } = levels ?? {};
+  const others = Object.entries((users ?? {}) as { [userId: string]: unknown }).filter(([userId]) => userId !== botUserId);
+  return Number(events) >= 100 && Number(state) >= 100 && others.every(([, level]) => Number(level) < Number(events));
+}
+
+/** What only homeserver.yaml shows. */
+function* examineOptions({ config, homeserverYaml }: DoctorOptions, registration: Registration): Iterable<Finding> {
+  const needed = neededOptions(config, registration);
+  if (homeserverYaml === undefined) {
+    const lines = needed.map(({ lines }) => lines).join("\n");
+    yield unknown("homeserver.yaml", `not examined (--homeserver-yaml <file> does). It must have:\n${lines}`);
+    return;
+  }
+  const yaml = readYaml(homeserverYaml);
+  if (yaml instanceof Error) {
+    yield problem("homeserver.yaml", `${homeserverYaml}: ${yaml.message}`);
+    return;
+  }
+  for (const { subject, isSet, lines, optional } of needed) {
+    if (isSet(yaml)) yield ok(subject, `set in ${homeserverYaml}`);
+    else if (optional) yield unknown(subject, `to enrol every new account by itself, add to ${homeserverYaml}:\n${lines}`);
+    else yield problem(subject, `add to ${homeserverYaml} and restart Synapse:\n${lines}`);
+  }
+}
+
+type Yaml = { readonly [name: string]: unknown };
+
+interface NeededOption {
+  readonly subject: string;
+  readonly lines: string;
+  readonly optional: boolean;
+  readonly isSet: (yaml: Yaml) => boolean;
+}
+
+function neededOptions({ homeserver, registration: file }: Config, { senderLocalpart }: Registration): NeededOption[] {
+  const members = `#${MEMBERS_ALIAS}:${homeserver.serverName}`;
+  return [
+    {
+      subject: "app_service_config_files",
+      lines: `app_service_config_files:\n  - ${file}`,
+      optional: false,
+      isSet: (yaml) => listOf(yaml["app_service_config_files"]).length > 0,
+    },
+    {
+      subject: "msc3202_transaction_extensions",
+      lines: "experimental_features:\n  msc3202_transaction_extensions: true",
+      optional: false,
+      isSet: (yaml) => mapOf(yaml["experimental_features"])["msc3202_transaction_extensions"] === true,
+    },
+    {
+      subject: "openid resource",
+      lines: "listeners:   # on the listener that homeserver.url names\n  - resources: [{ names: [client, openid] }]",
+      optional: false,
+      isSet: hasOpenId,
+    },
+    {
+      subject: "auto_join_rooms",
+      lines: `auto_join_rooms: ["${members}"]\nautocreate_auto_join_rooms: false\nauto_join_mxid_localpart: ${senderLocalpart}`,
+      optional: true,
+      isSet: (yaml) =>
+        listOf(yaml["auto_join_rooms"]).includes(members) &&
+        yaml["autocreate_auto_join_rooms"] === false &&
+        yaml["auto_join_mxid_localpart"] === senderLocalpart,
+    },
+  ];
+}
+
+function hasOpenId(yaml: Yaml): boolean {
+  const resources = listOf(yaml["listeners"]).flatMap((listener) => listOf(mapOf(listener)["resources"]));
+  const names = resources.flatMap((resource) => listOf(mapOf(resource)["names"]));
+  return names.includes("openid") || names.includes("federation");
+}
+
+function readYaml(file: string): Yaml | Error {
+  try {
+    return mapOf(parse(readFileSync(file, "utf8")));
+  } catch (error) {
+    return error instanceof Error ? error : new Error("cannot be read");
+  }
+}
+
+function mapOf(value: unknown): Yaml {
+  return typeof value === "object" && value !== null ? (value as Yaml) : {};
+}
+
+function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}

@@ -1,0 +1,103 @@
+#!/usr/bin/env -S node --disable-warning=DEP0060
+/** The command line: reads options, wires, prints. Exit codes: 75 try again, 78 change the configuration, 70 integrity. */
+import { Command, InvalidArgumentError } from "commander";
+import { runAudit, runVerifyEvidence, runWitness } from "./commands-independent.ts";
+import { runClose, runDoctor, runErase, runFsck, runInit, runService, runStatus } from "./commands-service.ts";
+
+const CONFIG = ["-c, --config <file>", "configuration", "config.yaml"] as const;
+
+function integer(text: string): number {
+  if (!/^[0-9]{1,15}$/.test(text)) throw new InvalidArgumentError("a whole number is needed");
+  return Number(text);
+}
+
+function listener(text: string): { readonly host: string; readonly port: number } {
+  const [, host = "", port = ""] = /^(.+):([0-9]{1,5})$/.exec(text) ?? [];
+  if (host === "") throw new InvalidArgumentError("host:port is needed");
+  return { host, port: Number(port) };
+}
+
+const collect = (text: string, texts: readonly string[]): readonly string[] => [...texts, text];
+
+function program(): Command {
+  const command = new Command("matrix-ckv");
+  command.description("Key transparency log of a Matrix homeserver.").showHelpAfterError();
+  addServiceCommands(command);
+  addIndependentCommands(command);
+  return command;
+}
+
+function addServiceCommands(command: Command): void {
+  command
+    .command("init")
+    .description("make keys, database, registration and config.yaml; never overwrites")
+    .option("-c, --config <file>", "configuration to write; the rest goes beside it", "config.yaml")
+    .option("--server-name <name>", "name of the homeserver, as in user ids")
+    .option("--homeserver-url <url>", "where this service reaches the homeserver")
+    .option("--service-url <url>", "where clients reach this service, https")
+    .option("--appservice-url <url>", "where the homeserver reaches this service")
+    .option("--data <directory>", "database", "data")
+    .option("--settle-ms <ms>", "length of a settling interval; fixed for the life of the log", integer)
+    .option("--heartbeat-ms <ms>", "an epoch without changes this often; can only shrink later", integer)
+    .option("--merge-delay-ms <ms>", "a promised change is merged within this; can only shrink later", integer)
+    .option("--appservice-port <port>", "port of listeners.appservice", integer, 9009)
+    .option("--api-port <port>", "port of listeners.api", integer, 9010)
+    .option("--metrics-port <port>", "port of listeners.metrics", integer, 9011)
+    .option("-y, --yes", "ask nothing")
+    .action(runInit);
+  command.command("run").description("run the service").option(...CONFIG).action(runService);
+  command
+    .command("doctor")
+    .description("try everything the service needs, and say what to change")
+    .option(...CONFIG)
+    .option("--homeserver-yaml <file>", "configuration of Synapse, if it can be read here")
+    .action(runDoctor);
+  command.command("fsck").description("verify the whole database; the service must not run").option(...CONFIG).action(runFsck);
+  command.command("status").description("what a running service says of itself").option(...CONFIG).action(runStatus);
+  command
+    .command("erase <user-id>")
+    .description("delete the content of versions the account has acknowledged, older than 30 days; proofs stay valid")
+    .option(...CONFIG)
+    .action(runErase);
+  command
+    .command("close <user-id>")
+    .description("end the log of an account for good, by a last version without keys")
+    .option(...CONFIG)
+    .action(runClose);
+}
+
+function addIndependentCommands(command: Command): void {
+  command
+    .command("audit")
+    .description("replay every epoch of a log and cosign its heads; for somebody other than the operator")
+    .requiredOption("--service-url <url>", "the log")
+    .requiredOption("--log-key <vkey>", "its verifier key, from a source you trust")
+    .requiredOption("--name <name>", "name of the auditor's key")
+    .requiredOption("--key <file>", "the auditor's key; made when missing")
+    .requiredOption("--state <file>", "what was audited so far")
+    .option("--poll-ms <ms>", "look for a new head this often", integer, 10_000)
+    .option("--listen <host:port>", "serve the cosigned head as /checkpoint", listener)
+    .option("--once", "audit up to the head of now, print it, and end")
+    .action(runAudit);
+  command
+    .command("witness")
+    .description("cosign heads of logs that extend what was cosigned before (C2SP tlog-witness)")
+    .requiredOption("--name <name>", "name of the witness's key")
+    .requiredOption("--key <file>", "the witness's key; made when missing")
+    .requiredOption("--state <directory>", "the newest head of each log")
+    .requiredOption("--log <vkey>", "verifier key of a log; may be given again", collect, [])
+    .requiredOption("--listen <host:port>", "where to serve", listener)
+    .action(runWitness);
+  command
+    .command("verify-evidence <file>")
+    .description("check a piece of evidence, offline")
+    .action(runVerifyEvidence);
+}
+
+try {
+  await program().parseAsync();
+} catch (error) {
+  const { exitCode, message } = error as { readonly exitCode?: unknown; readonly message?: unknown };
+  process.stderr.write(`matrix-ckv: ${typeof message === "string" ? message : "failed"}\n`);
+  process.exitCode = typeof exitCode === "number" ? exitCode : 1;
+}

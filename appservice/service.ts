@@ -1,0 +1,258 @@
+/** Wires the service: listeners first, then the homeserver as soon as it answers. */
+import { readFileSync } from "node:fs";
+import { parseVkey } from "../shared/crypto/signed-note.ts";
+import { parseConfiguration } from "../shared/directory/configuration.ts";
+import { STALE_EXTRA_MS, STALE_HEARTBEATS } from "../shared/parameters.ts";
+import { AccountRequests } from "./account-requests.ts";
+import { ApiError } from "./api-error.ts";
+import type { WriteSide } from "./api-routes.ts";
+import type { Clock } from "./clock.ts";
+import type { Config } from "./config.ts";
+import { Cosigners } from "./cosigners.ts";
+import { Homeserver } from "./homeserver.ts";
+import { HomeserverError } from "./homeserver-error.ts";
+import { serveHttpApi } from "./http-api.ts";
+import { KeyFeed } from "./key-feed.ts";
+import type { Logger } from "./logger.ts";
+import { createMetrics } from "./metrics.ts";
+import { Observer } from "./observer.ts";
+import { parseRegistration } from "./registration.ts";
+import { hasPosted, publishHeads, readRoomHead, ROOM_RATE, type RoomRate } from "./room-publisher.ts";
+import { openRooms, type Rooms } from "./rooms.ts";
+import { startSequencer } from "./sequencer.ts";
+import { Sessions } from "./sessions.ts";
+
+const RETRY_FIRST_MS = 500;
+const RETRY_LAST_MS = 30_000;
+
+export interface ServiceOptions {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Aborted: the service ends its work and closes the store. */
+  readonly signal: AbortSignal;
+  readonly roomRate?: RoomRate;
+}
+
+export interface RunningService {
+  /** Ports the listeners got, where the configuration says 0. */
+  readonly ports: { readonly api: number; readonly metrics: number };
+  /** Why the service is not ready; empty when it is. */
+  notReady(): readonly string[];
+  /** Resolves after a clean end, rejects with the failure that ended the service; its `exitCode` is that of the process. */
+  readonly finished: Promise<void>;
+}
+
+/**
+ * Runs the service until `signal` is aborted. Resolves when all listeners are open; reads are answered from then on,
+ * while heads are signed only once the homeserver answered and the room's newest head is known.
+ * Throws when the store cannot be opened, or a listener not bound.
+ */
+export async function runService(config: Config, options: ServiceOptions): Promise<RunningService> {
+  const end = new AbortController();
+  const signal = AbortSignal.any([options.signal, end.signal]);
+  const service = new Service(config, { ...options, signal });
+  try {
+    return await service.start((reason) => {
+      end.abort(reason);
+    });
+  } catch (error) {
+    end.abort(error);
+    await service.close();
+    throw error;
+  }
+}
+
+type OpenLog = Awaited<ReturnType<typeof startSequencer>>;
+
+class Service {
+  readonly #config: Config;
+  readonly #options: ServiceOptions;
+  readonly #homeserver: Homeserver;
+  #log: OpenLog | undefined;
+  /** The rooms, once they are known to exist. Written by `#connect`. */
+  #rooms: Rooms | undefined;
+  /** Why the homeserver side is not up; undefined once it is. Written by `#connect`. */
+  #disconnected: string | undefined = "the homeserver has not answered yet";
+
+  constructor(config: Config, options: ServiceOptions) {
+    this.#config = config;
+    this.#options = options;
+    const registration = parseRegistration(readFileSync(config.registration, "utf8"));
+    const { url, serverName } = config.homeserver;
+    this.#homeserver = new Homeserver(url, serverName, registration, options.signal);
+  }
+
+  async start(fail: (reason: unknown) => void): Promise<RunningService> {
+    const { clock, logger, signal } = this.#options;
+    const log = await this.#openLog();
+    this.#log = log;
+    const { sequencer, marks } = log;
+    const homeserver = this.#homeserver;
+    const observer = new Observer({ marks, sequencer, homeserver, clock, logger });
+    const wake = (): void => {
+      observer.wake();
+    };
+    const feed = new KeyFeed({ store: marks, homeserver, clock, logger, wake });
+    const ports = await this.#listen(log, observer, feed);
+    const tasks = [observer.run(signal), this.#matrixSide(log, feed, observer), sequencer.finished];
+    const finished = this.#finish(tasks, fail);
+    // Whoever holds the RunningService reads the failure from `finished`; without this, Node would end first.
+    finished.catch(() => undefined);
+    return { ports, notReady: () => this.#notReady(log), finished };
+  }
+
+  async close(): Promise<void> {
+    await this.#log?.sequencer.close();
+  }
+
+  async #openLog(): Promise<OpenLog> {
+    const { clock, logger, signal } = this.#options;
+    const { data, anchor, keys, serviceUrl, witnesses } = this.#config;
+    const cosigners = new Cosigners(witnesses, clock, logger);
+    return await startSequencer({
+      dataDirectory: data,
+      anchorFile: anchor,
+      keysFile: keys,
+      clock,
+      signal,
+      settings: { service_url: serviceUrl, witnesses: witnesses.map(({ vkey }) => vkey) },
+      ...(witnesses.length === 0 ? {} : { cosign: cosigners.cosign.bind(cosigners) }),
+    });
+  }
+
+  async #listen(log: OpenLog, observer: Observer, feed: KeyFeed): Promise<RunningService["ports"]> {
+    const { clock, logger, signal } = this.#options;
+    const { homeserver: local, access, limits, listeners, serviceUrl } = this.#config;
+    const servers = new Map([[local.serverName, local.url], ...Object.entries(access.servers)]);
+    const sessions = new Sessions({ servers, clock, ...limits });
+    const metrics = createMetrics({
+      epoch: () => log.sequencer.status().epoch,
+      headAgeMs: () => clock.now() - log.sequencer.status().timestampMs,
+      sweepMissed: () => feed.sweepMissed,
+      feedAgeMs: () => clock.now() - (feed.caughtUpAtMs ?? 0),
+      ready: () => this.#notReady(log).length === 0,
+    });
+    const api = { read: log.directory, write: this.#writeSide(log, observer, sessions) };
+    const { answered } = metrics;
+    await this.#homeserver.listen(listeners.appservice, async (transaction) => {
+      await feed.take(transaction, this.#rooms?.members);
+    });
+    return {
+      api: await serveHttpApi({ api, gate: sessions, logger, serviceUrl, answered }, listeners.api, signal),
+      metrics: await metrics.listen(listeners.metrics, signal),
+    };
+  }
+
+  #writeSide(log: OpenLog, observer: Observer, sessions: Sessions): WriteSide {
+    const homeserver = this.#homeserver;
+    const { changeLists } = this.#config.access;
+    const requests = new AccountRequests({
+      log: log.sequencer,
+      observer,
+      isTracked: async (userId) => await log.marks.isTracked(userId),
+      isLocalUser: (userId) => homeserver.isLocalUser(userId),
+      invite: async (roomId, userId) => {
+        await homeserver.invite(roomId, userId);
+      },
+      membersRoom: () => this.#rooms?.members,
+      mayPromise: () => this.#notReady(log).length === 0,
+    });
+    return {
+      session: async ({ openid_token: token }, address) => await sessions.open(token, address),
+      refresh: async (userId) => await requests.refresh(userId),
+      enrol: async (userId) => await requests.enrol(userId),
+      state: async (userId, statement) => await requests.state(userId, statement),
+      acknowledge: async (userId, request) => {
+        await requests.acknowledge(userId, request);
+      },
+      checkReader: (userId) => {
+        if (changeLists === "public" || (userId !== undefined && changeLists.includes(userId))) return;
+        throw new ApiError("forbidden", "change lists are for named auditors here");
+      },
+      notReady: () => this.#notReady(log),
+    };
+  }
+
+  #notReady({ sequencer, heartbeatMs }: OpenLog): readonly string[] {
+    const { timestampMs, reason } = sequencer.status();
+    const ageMs = this.#options.clock.now() - timestampMs;
+    const stale = ageMs > STALE_HEARTBEATS * heartbeatMs + STALE_EXTRA_MS;
+    return [
+      ...(this.#disconnected === undefined ? [] : [this.#disconnected]),
+      ...(reason === undefined ? [] : [reason]),
+      ...(stale ? [`the newest head is ${Math.round(ageMs / 1000)} s old`] : []),
+    ];
+  }
+
+  /** Everything that needs the homeserver, from the moment it answers. */
+  async #matrixSide(log: OpenLog, feed: KeyFeed, observer: Observer): Promise<void> {
+    const { clock, logger, signal, roomRate } = this.#options;
+    const rooms = await this.#connect(log);
+    if (rooms === undefined) return;
+    const heads = log.sequencer.commits(signal);
+    const room = { room: this.#homeserver, roomId: rooms.epochs, store: log.marks, clock, logger };
+    const sweeps = feed.caughtUp(signal).then(async () => {
+      await feed.sweepForever(rooms.members, observer.findChanged, this.#config.feed.sweepIntervalMs, signal);
+    });
+    await Promise.all([
+      publishHeads(heads, { ...room, rate: roomRate ?? ROOM_RATE }),
+      feed.follow(rooms.members, signal),
+      sweeps,
+      this.#ping(),
+    ]);
+  }
+
+  /** Registers, opens the rooms and reads the newest head there; tries until it works. Undefined: the service ends. */
+  async #connect(log: OpenLog): Promise<Rooms | undefined> {
+    const { clock, logger, signal } = this.#options;
+    for (let waitMs = RETRY_FIRST_MS; !signal.aborted; waitMs = Math.min(2 * waitMs, RETRY_LAST_MS)) {
+      try {
+        const rooms = await this.#open(log);
+        if (rooms !== undefined) return rooms;
+      } catch (error) {
+        if (!(error instanceof HomeserverError)) throw error;
+        this.#disconnected = error.message;
+      }
+      if (!signal.aborted) logger.warn({ reason: this.#disconnected, retryMs: waitMs }, "no head is signed");
+      await clock.sleep(waitMs, signal);
+    }
+    return undefined;
+  }
+
+  async #open(log: OpenLog): Promise<Rooms | undefined> {
+    await this.#homeserver.register();
+    this.#rooms = await openRooms(this.#homeserver, log.marks);
+    const logKey = parseVkey(parseConfiguration((await log.directory.configuration()) ?? "").log_key);
+    const head = await readRoomHead(this.#homeserver, this.#rooms.epochs, logKey);
+    if (head === undefined && (await hasPosted(log.marks))) {
+      this.#disconnected = "the epochs room holds no head of this log any more, although heads were posted";
+      return undefined;
+    }
+    log.sequencer.setExternalHead(head?.note ?? "room-empty");
+    this.#disconnected = undefined;
+    this.#options.logger.info({ roomHead: head?.checkpoint.size ?? 0 }, "connected to the homeserver");
+    return this.#rooms;
+  }
+
+  /** Without an answer to the ping the feed still works, by `/sync` alone. */
+  async #ping(): Promise<void> {
+    try {
+      await this.#homeserver.ping();
+    } catch (error) {
+      if (!(error instanceof HomeserverError)) throw error;
+      this.#options.logger.warn({ error: error.message }, "the homeserver does not reach listeners.appservice");
+    }
+  }
+
+  async #finish(tasks: readonly Promise<void>[], fail: (reason: unknown) => void): Promise<void> {
+    try {
+      await Promise.all(tasks);
+    } catch (error) {
+      fail(error);
+      await Promise.allSettled(tasks);
+      await this.close();
+      throw error;
+    }
+    await this.close();
+  }
+}
