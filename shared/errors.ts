@@ -1,12 +1,6 @@
 /** Everything that can be wrong with bytes from outside, at the level of the core. Closed list; design: codes of verdicts. */
 export type VerificationErrorCode =
-  | "malformed"
-  | "bad-inclusion"
-  | "bad-consistency"
-  | "bad-map-proof"
-  | "bad-signature"
-  | "bad-vrf"
-  | "bad-commitment";
+  "malformed" | "bad-inclusion" | "bad-consistency" | "bad-map-proof" | "bad-signature" | "bad-vrf" | "bad-commitment";
 
 /**
  * Bytes from outside that do not parse or do not verify. Thrown by every `parse`, `open` and `verify` of `shared/`, and by

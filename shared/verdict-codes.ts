@@ -217,7 +217,11 @@ export class VerdictError extends Error {
   readonly code: VerdictCode;
   readonly evidence: Evidence | undefined;
 
-  constructor(code: VerdictCode, message: string, options?: { readonly cause?: unknown; readonly evidence?: Evidence }) {
+  constructor(
+    code: VerdictCode,
+    message: string,
+    options?: { readonly cause?: unknown; readonly evidence?: Evidence },
+  ) {
     super(message, options?.cause === undefined ? undefined : { cause: options.cause });
     this.name = "VerdictError";
     this.code = code;

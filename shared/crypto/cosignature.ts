@@ -1,7 +1,14 @@
 import { concat, Reader, utf8, Writer } from "../encoding.ts";
 import { VerificationError } from "../errors.ts";
 import { publicKeyOf, SIGNATURE_BYTES, signEd25519, verifyEd25519 } from "./ed25519.ts";
-import { COSIGNATURE_KEY, formatSignatureLine, type NoteKey, noteKeyOf, parseNote, signaturesBy } from "./signed-note.ts";
+import {
+  COSIGNATURE_KEY,
+  formatSignatureLine,
+  type NoteKey,
+  noteKeyOf,
+  parseNote,
+  signaturesBy,
+} from "./signed-note.ts";
 
 /** A cosigner's word about a checkpoint, verified, and when it was given by the cosigner's clock. */
 export interface Cosignature {

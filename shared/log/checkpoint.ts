@@ -46,16 +46,19 @@ export function openCheckpoint(note: string, logKey: NoteKey): Checkpoint {
   return checkpoint;
 }
 
+/** A Matrix server name, then `/ckv/` and the number of the log. */
+const ORIGIN = /^([A-Za-z0-9.:[\]-]+)\/ckv\/[1-9][0-9]{0,14}$/;
+
 /** The origin of a server's log of this number (from 1). */
 export function originOf(serverName: string, number: number): string {
   const origin = `${serverName}/ckv/${number}`;
-  if (serverOfOrigin(origin) !== serverName) throw new RangeError("not a server name");
+  if (!ORIGIN.test(origin)) throw new RangeError("not a server name and a number from 1");
   return origin;
 }
 
 /** The server whose users a log of this origin speaks for. Throws `malformed` if it is no origin of this protocol. */
 export function serverOfOrigin(origin: string): string {
-  const [, serverName] = /^([A-Za-z0-9.:[\]-]+)\/ckv\/[1-9][0-9]{0,14}$/.exec(origin) ?? [];
+  const [, serverName] = ORIGIN.exec(origin) ?? [];
   if (serverName === undefined) throw malformed("not the origin of a log of keys");
   return serverName;
 }

@@ -22,9 +22,13 @@ export interface Tile {
 
 /** The path of a tile below a log's prefix (C2SP tlog-tiles): digits in groups of three, all but the last after an x. */
 export function tilePath({ level, index, width }: Tile): string {
-  const groups = String(index).padStart(Math.ceil(String(index).length / 3) * 3, "0").match(/.{3}/g) ?? [];
+  const groups =
+    String(index)
+      .padStart(Math.ceil(String(index).length / 3) * 3, "0")
+      .match(/.{3}/g) ?? [];
   const partial = width === TILE_WIDTH ? "" : `.p/${width}`;
-  return `tile/${level}/${groups.join("/x").replace(/^(?=.*\/)/, "x")}${partial}`;
+  const digits = groups.map((group, i) => (i < groups.length - 1 ? `x${group}` : group)).join("/");
+  return `tile/${level}/${digits}${partial}`;
 }
 
 /** A tile from its path. Throws `malformed` unless `tilePath` writes that very path. */
@@ -85,7 +89,11 @@ export function hashReaderFromTiles(tiles: ReadonlyMap<string, Uint8Array>, size
     const path = tilePath(tileOfNode({ level, index }, size));
     const hashes = tiles.get(path);
     if (hashes === undefined) throw malformed(`no tile ${path}`);
-    return hashAt(hashes, index % TILE_WIDTH, hashTile(level / TILE_HEIGHT, Math.floor(index / TILE_WIDTH), size).width);
+    return hashAt(
+      hashes,
+      index % TILE_WIDTH,
+      hashTile(level / TILE_HEIGHT, Math.floor(index / TILE_WIDTH), size).width,
+    );
   };
 }
 

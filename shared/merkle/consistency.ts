@@ -5,6 +5,7 @@ import {
   type Coordinates,
   type Domains,
   hashReaderOf,
+  haveHashLength,
   type HashReader,
   type LeafRange,
   nodeHash,
@@ -65,6 +66,7 @@ export function rootsFromConsistency(
   const [first, ...rest] = hashes;
   if (!(size1 >= 1 && size1 < size2)) throw badConsistency(`no proof leads from size ${size1} to ${size2}`);
   if (first === undefined) throw badConsistency("the proof is empty");
+  if (!haveHashLength(hashes)) throw badConsistency("a hash has 32 bytes");
   let [at, last] = [size1 - 1, size2 - 1];
   while (at % 2 === 1) [at, last] = [Math.floor(at / 2), Math.floor(last / 2)];
   let [root1, root2] = [first, first];
@@ -87,7 +89,7 @@ export function rootsFromConsistency(
 export function verifyConsistency(domains: Domains, { size1, root1, size2, root2, path }: Consistency): void {
   if (size1 === size2 && size1 >= 1) {
     if (path.length !== 0) throw badConsistency("a proof between equal sizes is empty");
-    if (!equalBytes(root1, root2)) throw badConsistency(`two roots for size ${size1}`);
+    if (!haveHashLength([root1]) || !equalBytes(root1, root2)) throw badConsistency(`two roots for size ${size1}`);
     return;
   }
   const hashes = isPowerOfTwo(size1) ? [root1, ...path] : path;

@@ -5,6 +5,7 @@ import {
   type Coordinates,
   type Domains,
   hashReaderOf,
+  haveHashLength,
   type HashReader,
   type LeafRange,
   nodeHash,
@@ -63,6 +64,7 @@ export function rootFromInclusion(
   path: readonly Hash[],
 ): Hash {
   if (!(index >= 0 && index < size)) throw badInclusion(`a tree of ${size} leaves has no leaf ${index}`);
+  if (!haveHashLength([leafHash, ...path])) throw badInclusion("a hash has 32 bytes");
   let [at, last, hash] = [index, size - 1, leafHash];
   for (const sibling of path) {
     if (last === 0) throw badInclusion("the path is too long");

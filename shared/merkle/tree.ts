@@ -1,5 +1,5 @@
 import { concat } from "../encoding.ts";
-import { type Hash, sha256 } from "../crypto/hash.ts";
+import { type Hash, HASH_BYTES, sha256 } from "../crypto/hash.ts";
 
 /** The bytes that keep leaves and nodes of one kind of tree apart from each other and from every other tree. */
 export interface Domains {
@@ -40,6 +40,11 @@ export function nodeHash(domains: Domains, left: Hash, right: Hash): Hash {
   return sha256(concat(Uint8Array.of(domains.node), left, right));
 }
 
+/** Whether each has the length of a hash, without which two of them could be read apart in more than one way. */
+export function haveHashLength(hashes: readonly Uint8Array[]): boolean {
+  return hashes.every(({ length }) => length === HASH_BYTES);
+}
+
 /** The largest power of two below `size`, for `size` of 2 or more: where RFC 6962 divides a tree. */
 export function splitPoint(size: number): number {
   let half = 1;
@@ -73,7 +78,7 @@ export function hashReaderOf(domains: Domains, leafHashes: readonly Hash[]): Has
  */
 export function nodesOfRange({ start, end }: LeafRange): Coordinates[] {
   const nodes: Coordinates[] = [];
-  for (let at = start; at < end; ) {
+  for (let at = start; at < end;) {
     let [width, level] = [1, 0];
     while (width * 2 <= end - at) {
       width *= 2;
