@@ -4,6 +4,7 @@
  */
 import { forgedDevice, forgedIdentity } from "./forged-keys.ts";
 import type { ForgedIdentity, KeyObject, ShownKeys } from "./forged-keys.ts";
+import type { LyingRule } from "./synapse.ts";
 
 /** An account in the hands of the homeserver. */
 export interface Account {
@@ -12,21 +13,10 @@ export interface Account {
   readonly accessToken: string;
 }
 
-/** What the module shows `readers` of `victim`; what is absent is shown as it is. */
-export interface KeyLie {
-  readonly victim: string;
-  readonly readers: readonly string[];
-  /** Added to the true ones, or in their place where the id is the same. */
-  readonly devices?: Readonly<Record<string, KeyObject>>;
-  readonly hide_devices?: readonly string[];
-  readonly master_key?: KeyObject;
-  readonly self_signing_key?: KeyObject;
-}
-
 /** A homeserver that loads the lying module. */
 export interface LyingHomeserver {
   readonly url: string;
-  setRules(rules: readonly KeyLie[]): Promise<void> | void;
+  setRules(rules: readonly LyingRule[]): Promise<void>;
 }
 
 /** An attack that is going on. */
@@ -38,7 +28,7 @@ export interface Attack {
 /** The lies of one homeserver that are told at present. */
 export class KeyLies {
   readonly #homeserver: LyingHomeserver;
-  readonly #told = new Set<KeyLie>();
+  readonly #told = new Set<LyingRule>();
 
   constructor(homeserver: LyingHomeserver) {
     this.#homeserver = homeserver;
@@ -85,7 +75,7 @@ export class KeyLies {
     };
   }
 
-  async #tell(victim: Account, shown: Omit<KeyLie, "victim">): Promise<Attack> {
+  async #tell(victim: Account, shown: Omit<LyingRule, "victim">): Promise<Attack> {
     const lie = { victim: victim.userId, ...shown };
     this.#told.add(lie);
     await this.#take(victim);
@@ -108,7 +98,7 @@ export class KeyLies {
 function underIdentity(
   identity: ForgedIdentity,
   devices: ShownKeys["devices"],
-): Pick<KeyLie, "devices" | "master_key" | "self_signing_key"> {
+): Pick<LyingRule, "devices" | "master_key" | "self_signing_key"> {
   const signed = Object.entries(devices).map(([deviceId, device]) => [deviceId, identity.signDevice(device)] as const);
   return {
     devices: Object.fromEntries(signed),

@@ -1,0 +1,24 @@
+import { story } from "../support/story.ts";
+
+story("Alice turns Contact Key Verification off", async (scene) => {
+  const [alice, bob] = await scene.people("alice", "bob");
+  await scene.chat(bob, alice);
+
+  await alice.ckv.turnOff();
+
+  await bob.ckv.refresh(alice.userId);
+  await bob.isWarned("statement-off");
+  return { bob: ["notice statement-off about alice"] };
+});
+
+story("the server pretends that Alice had turned it off", async (scene) => {
+  const [alice, bob] = await scene.people("alice", "bob");
+  await scene.chat(bob, alice);
+
+  await scene.mergeWithoutStatement(alice);
+
+  await bob.ckv.refresh(alice.userId);
+  await bob.isWarned("statement-missing");
+  await alice.isWarned("own-statement-changed");
+  return { alice: ["warning own-statement-changed about alice"], bob: ["warning statement-missing about alice"] };
+});
