@@ -226,8 +226,11 @@ export function decodeHex(text: string): Uint8Array {
 }
 
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-const SEXTETS: ReadonlyMap<number, number> = new Map([...ALPHABET].map((char, i) => [char.charCodeAt(0), i]));
-const SEXTET_OF = Uint8Array.from({ length: 128 }, (_, code) => SEXTETS.get(code) ?? 255);
+/** The value of each ASCII character, 255 for those outside the alphabet. */
+const SEXTET_OF = Uint8Array.from({ length: 128 }, (_, code) => {
+  const sextet = ALPHABET.indexOf(String.fromCharCode(code));
+  return sextet < 0 ? 255 : sextet;
+});
 
 function sextetAt(text: string, at: number): number {
   const sextet = SEXTET_OF[text.charCodeAt(at)] ?? 255;

@@ -147,16 +147,22 @@ const EVIDENCE = [
   "audit-log-root",
 ] as const;
 
-const CODES_BY_CLASS = {
+/** Every code that a verdict, a warning or an audit can have. Closed; design: codes of verdicts and warnings. */
+export type VerdictCode =
+  | (typeof INFORMATION)[number]
+  | (typeof UNCHECKED)[number]
+  | (typeof UNCHECKED_THEN_WARNING)[number]
+  | (typeof NOTICE)[number]
+  | (typeof WARNING)[number]
+  | (typeof EVIDENCE)[number];
+
+const CODES_BY_CLASS: Readonly<Record<VerdictClass, readonly VerdictCode[]>> = {
   information: INFORMATION,
   unchecked: [...UNCHECKED, ...UNCHECKED_THEN_WARNING],
   notice: NOTICE,
   warning: WARNING,
   evidence: EVIDENCE,
-} as const;
-
-/** Every code that a verdict, a warning or an audit can have. Closed; design: codes of verdicts and warnings. */
-export type VerdictCode = (typeof CODES_BY_CLASS)[VerdictClass][number];
+};
 
 /**
  * A code's class; after how long it becomes a warning, if it does; and its other class, if circumstances give it another:
@@ -184,7 +190,7 @@ const ESCALATING: ReadonlySet<VerdictCode> = new Set<VerdictCode>(UNCHECKED_THEN
 
 const CLASSES: ReadonlyMap<VerdictCode, CodeClass> = new Map(
   (Object.keys(CODES_BY_CLASS) as VerdictClass[]).flatMap((name) =>
-    CODES_BY_CLASS[name].map((code: VerdictCode) => [code, describe(name, code)] as const),
+    CODES_BY_CLASS[name].map((code) => [code, describe(name, code)] as const),
   ),
 );
 

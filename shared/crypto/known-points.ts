@@ -1,8 +1,6 @@
+import type { EdwardsPoint } from "@noble/curves/abstract/edwards.js";
 import { ed25519 } from "@noble/curves/ed25519.js";
 import { encodeHex } from "../encoding.ts";
-
-const { Point } = ed25519;
-type Point = InstanceType<typeof Point>;
 
 /** Keys remembered at once: a log, its cosigners, and the devices of a few users. A table of multiples takes some 100 kB. */
 const MAX_KNOWN = 64;
@@ -11,7 +9,7 @@ const USES_BEFORE_TABLE = 4;
 const TABLE_WINDOW_BITS = 4;
 
 interface KnownPoint {
-  readonly point: Point;
+  readonly point: EdwardsPoint;
   uses: number;
 }
 
@@ -22,7 +20,7 @@ const known = new Map<string, KnownPoint>();
  * The point of a public key's 32 bytes, or undefined where they are no canonical encoding (RFC 8032). Keys that come again
  * and again, as a log's and its VRF's do, are remembered with a table that makes `multiplyUnsafe` fast. For public keys only.
  */
-export function knownPoint(bytes: Uint8Array): Point | undefined {
+export function knownPoint(bytes: Uint8Array): EdwardsPoint | undefined {
   const name = encodeHex(bytes);
   const entry = known.get(name) ?? newEntry(bytes);
   if (entry === undefined) return undefined;
@@ -42,9 +40,9 @@ function newEntry(bytes: Uint8Array): KnownPoint | undefined {
 }
 
 /** The point of 32 bytes, or undefined where they are no canonical encoding (RFC 8032). Nothing is remembered. */
-export function decodePoint(bytes: Uint8Array): Point | undefined {
+export function decodePoint(bytes: Uint8Array): EdwardsPoint | undefined {
   try {
-    return Point.fromBytes(bytes);
+    return ed25519.Point.fromBytes(bytes);
   } catch {
     return undefined;
   }

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { inspect } from "node:util";
 import fc from "fast-check";
 import { VerificationError, type VerificationErrorCode } from "../../shared/errors.ts";
 
@@ -33,7 +34,7 @@ export function* mutatedPaths(path: readonly Uint8Array[], stride = 1): Generato
 /** Asserts that something is refused with this very code. Made for hundreds of thousands of calls: errors get no stack. */
 export function assertRefused(run: () => unknown, code: VerificationErrorCode, name?: string): void {
   const { stackTraceLimit } = Error;
-  let thrown: unknown;
+  let thrown: unknown = "no refusal";
   try {
     Error.stackTraceLimit = 0;
     run();
@@ -43,7 +44,7 @@ export function assertRefused(run: () => unknown, code: VerificationErrorCode, n
     Error.stackTraceLimit = stackTraceLimit;
   }
   if (thrown instanceof VerificationError && thrown.code === code) return;
-  assert.fail(`${name ?? "it"}: expected ${code}, got ${thrown === undefined ? "no refusal" : String(thrown)}`);
+  assert.fail(`${name ?? "it"}: expected ${code}, got ${inspect(thrown)}`);
 }
 
 /** Asserts that a parser, given anything, answers or throws `malformed`, and nothing else. */

@@ -60,7 +60,7 @@ describe("shared/crypto/signed-note", () => {
   });
 
   it("opens what it signs, and gives the text back as it was", () => {
-    const line = fc.string({ unit: "binary", maxLength: 20 }).filter((s) => [...s].every((char) => char >= " "));
+    const line = fc.string({ unit: "binary", maxLength: 20 }).filter((s) => Array.from(s).every((char) => char >= " "));
     fc.assert(
       fc.property(fc.array(line, { minLength: 1, maxLength: 5 }), (lines) => {
         const anyText = `${lines.join("\n")}\n`;
