@@ -1,7 +1,7 @@
 /** The owner's own signed word that the account takes part, or does not. shared/README.md, "Statement of the owner". */
 import { publicKeyOf, signEd25519, verifyEd25519 } from "../crypto/ed25519.ts";
 import { canonicalJson, decodeUnpadded, encodeUnpadded, equalBytes, utf8, Writer } from "../encoding.ts";
-import type { JsonValue } from "../encoding.ts";
+import type { JsonObject } from "../encoding.ts";
 import { VerificationError } from "../errors.ts";
 import { MATRIX_NAMES } from "../messages.ts";
 import type { Statement } from "../messages.ts";
@@ -40,12 +40,12 @@ export function unsignedStatement(masterKey: Uint8Array, terms: StatementTerms):
 export function statementMessage(
   statement: Omit<Statement, "signature"> & { readonly signature?: string },
 ): Uint8Array {
-  const { signature: _, ...rest } = statement;
-  return utf8(canonicalJson(jsonOf(rest)));
+  const members = jsonOf(statement);
+  return utf8(canonicalJson(Object.fromEntries(Object.entries(members).filter(([name]) => name !== "signature"))));
 }
 
 /** A statement as the value that stands in an entry. */
-export function jsonOf(statement: Omit<Statement, "signature"> & { readonly signature?: string }): JsonValue {
+export function jsonOf(statement: Omit<Statement, "signature"> & { readonly signature?: string }): JsonObject {
   const { continues, since, ...rest } = statement;
   return { ...rest, since: { ...since }, ...(continues === undefined ? {} : { continues: { ...continues } }) };
 }

@@ -180,7 +180,10 @@ function verifyDescent(
   now: { readonly leaf: HistoryHead | undefined; readonly proven: ProvenLeaf },
 ): void {
   const { leaf, proven } = now;
-  if (accepted.epoch > head.record.epoch) return verifyPast(head, accepted, path, now);
+  if (accepted.epoch > head.record.epoch) {
+    verifyPast(head, accepted, path, now);
+    return;
+  }
   const conflict = leafConflict(accepted, leaf);
   if (conflict !== undefined) {
     const evidence = leafEvidence(head, accepted.proven, proven);
