@@ -56,7 +56,8 @@ export interface TestLogOptions {
   readonly mergeDelayMs?: number;
 }
 
-interface Version {
+/** One version of a user, as the log keeps it. */
+export interface Version {
   readonly version: number;
   readonly epoch: number;
   readonly commitment: Hash;
@@ -265,6 +266,13 @@ export class TestLog {
     this.#histories = new Map([...this.#histories].filter(([each]) => each !== userId));
   }
 
+  /** A lie: from the next epoch on the user has this past. Returns the one so far. */
+  swapPast(userId: string, past: readonly Version[]): readonly Version[] {
+    const before = this.#histories.get(userId) ?? [];
+    this.#histories = new Map([...this.#histories, [userId, past]]);
+    return before;
+  }
+
   #newOpening(): Uint8Array {
     return sha256(utf8(`opening ${this.#openings++}`));
   }
@@ -399,8 +407,8 @@ export class TestLog {
     return proveGrowth(this.versionsAt(userId, size - 1), from, to);
   }
 
-  versions(userId: string, from: number, to: number): VersionsAnswer {
-    const all = this.versionsAt(userId, this.size - 1);
+  versions(userId: string, from: number, to: number, size: number = this.size): VersionsAnswer {
+    const all = this.versionsAt(userId, size - 1);
     return {
       n: all.length,
       versions: all.slice(from - 1, to).map(({ version, epoch, commitment, opening, entry }) => ({
