@@ -1,0 +1,71 @@
+/** Makes a new log: the only place where a database or an anchor comes into being. */
+import { mkdirSync } from "node:fs";
+import { dirname } from "node:path";
+import { configurationHash } from "../shared/directory/configuration.ts";
+import { utf8 } from "../shared/encoding.ts";
+import { changesHash } from "../shared/log/change-list.ts";
+import { signCheckpoint } from "../shared/log/checkpoint.ts";
+import { encodeEpochRecord, epochLeafHash } from "../shared/log/epoch-record.ts";
+import { EMPTY } from "../shared/map/map-proof.ts";
+import { emptyFrontier, frontierRoot, LOG_DOMAINS } from "../shared/merkle/tree.ts";
+import { readKeys } from "./keys-file.ts";
+import { readSettings } from "./log-settings.ts";
+import { openAnchor } from "./store/anchor.ts";
+import { createLevelStore } from "./store/level-store.ts";
+import { appendLeaf } from "./store/log-nodes.ts";
+import { MapWriter } from "./store/map-writer.ts";
+import { configurationKey, encodeEpoch, encodeHead, epochKey, HEAD_KEY, LAYOUT_KEY } from "./store/records.ts";
+
+/** Changes with every change of the stored form; a database of another layout is refused. */
+export const LAYOUT = "matrix-ckv 1";
+
+export interface NewLog {
+  readonly dataDirectory: string;
+  readonly anchorFile: string;
+  readonly keysFile: string;
+  readonly configurationText: string;
+  readonly nowMs: number;
+}
+
+/** Directory of the database below the data directory. */
+export function databaseOf(dataDirectory: string): string {
+  return `${dataDirectory}/db`;
+}
+
+/**
+ * Writes a database with epoch 0 (no changes, the empty map) and its anchor. Throws if either is there already, or the
+ * configuration is none.
+ */
+export async function createLog(log: NewLog): Promise<void> {
+  const { dataDirectory, anchorFile, keysFile, configurationText, nowMs } = log;
+  const [{ configuration }, keys] = [readSettings(configurationText), readKeys(keysFile)];
+  const anchor = openAnchor(anchorFile);
+  if (anchor.read() !== undefined) throw new Error(`${anchorFile} already anchors a log`);
+  for (const directory of [dataDirectory, dirname(anchorFile)]) mkdirSync(directory, { recursive: true });
+  const configured = configurationHash(configurationText);
+  const record = encodeEpochRecord({
+    epoch: 0,
+    timestampMs: nowMs,
+    labels: 0,
+    mapRoot: EMPTY,
+    changesHash: changesHash(new Uint8Array()),
+    configurationHash: configured,
+  });
+  const leaves = appendLeaf(emptyFrontier, epochLeafHash(record));
+  const checkpoint = { origin: configuration.origin, size: 1, root: frontierRoot(LOG_DOMAINS, leaves.frontier) };
+  const note = signCheckpoint(checkpoint, { seed: keys.logSeed });
+  const store = await createLevelStore(databaseOf(dataDirectory));
+  await store.commit({
+    expect: [{ key: HEAD_KEY, value: undefined }],
+    puts: [
+      { key: LAYOUT_KEY, value: utf8(LAYOUT) },
+      { key: configurationKey(configured), value: utf8(configurationText) },
+      { key: epochKey(0), value: encodeEpoch({ record, settlingEpoch: 0 }) },
+      { key: HEAD_KEY, value: encodeHead({ epoch: 0, note }) },
+      ...leaves.puts,
+      ...MapWriter.create(),
+    ],
+  });
+  await store.close();
+  anchor.replace(undefined, note);
+}

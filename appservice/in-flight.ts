@@ -1,0 +1,40 @@
+import type { KeyValue, Reads } from "./store/store.ts";
+
+/**
+ * Reads that already see what built epochs will write, so that one epoch is built while the one before is on its way to
+ * disk. If that write fails the process ends, and with it everything built on it.
+ */
+export class InFlightReads implements Reads {
+  readonly #reads: Reads;
+  /** Written by `add` and `settle`; the newest value of a key wins. */
+  readonly #values = new Map<string, Uint8Array>();
+
+  constructor(reads: Reads) {
+    this.#reads = reads;
+  }
+
+  get(key: Uint8Array): Uint8Array | undefined {
+    return this.#values.get(nameOf(key)) ?? this.#reads.get(key);
+  }
+
+  range(from: Uint8Array, to: Uint8Array, limit: number): Promise<readonly KeyValue[]> {
+    if (this.#values.size > 0) throw new RangeError("no ranges while writes are in flight");
+    return this.#reads.range(from, to, limit);
+  }
+
+  add(puts: readonly KeyValue[]): void {
+    for (const { key, value } of puts) this.#values.set(nameOf(key), value);
+  }
+
+  /** These are on disk now; a newer value of the same key stays. */
+  settle(puts: readonly KeyValue[]): void {
+    for (const { key, value } of puts) {
+      const name = nameOf(key);
+      if (this.#values.get(name) === value) this.#values.delete(name);
+    }
+  }
+}
+
+function nameOf(key: Uint8Array): string {
+  return Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1");
+}

@@ -1,0 +1,347 @@
+/**
+ * The single writer of a log: changes in, signed epochs out, strictly one after another. Runs in a thread of its own and
+ * knows no clock: times come with the calls.
+ */
+import { checkConfigurationChange, configurationHash, formatConfiguration } from "../shared/directory/configuration.ts";
+import { closedEntry } from "../shared/directory/entry.ts";
+import { encodeUnpadded, equalBytes, utf8 } from "../shared/encoding.ts";
+import { VerificationError } from "../shared/errors.ts";
+import { parseEpochRecord } from "../shared/log/epoch-record.ts";
+import type { EpochRecord } from "../shared/log/epoch-record.ts";
+import { ERASABLE_AFTER_MS } from "../shared/parameters.ts";
+import { openCheckpoint, signCheckpoint } from "../shared/log/checkpoint.ts";
+import { signPromise } from "../shared/proofs/promise.ts";
+import type { Hash } from "../shared/crypto/hash.ts";
+import { EpochBuilder } from "./epoch-builder.ts";
+import type { BuiltEpoch } from "./epoch-builder.ts";
+import { InFlightReads } from "./in-flight.ts";
+import { readSettings } from "./log-settings.ts";
+import type { LogKeys, LogSettings } from "./log-settings.ts";
+import type { IndexProver } from "./native-vrf.ts";
+import { PendingChanges } from "./pending.ts";
+import type { MergedState, PendingVersion } from "./pending.ts";
+import { encodePending, parsePending } from "./promises.ts";
+import type { Anchor } from "./store/anchor.ts";
+import { eachInRange } from "./store/level-store.ts";
+import { appendToTip, EMPTY_TIP, HistoryReader, rootOfTip } from "./store/histories.ts";
+import type { Tile } from "./store/map-tiles.ts";
+import {
+  acknowledgementKey,
+  afterKind,
+  configurationKey,
+  encodeAcknowledgement,
+  encodeHead,
+  epochKey,
+  epochOf,
+  ERASED_VERSION,
+  HEAD_KEY,
+  kindKey,
+  parseAcknowledgement,
+  parseEpoch,
+  parseUser,
+  parseVersion,
+  userKey,
+  versionKey,
+} from "./store/records.ts";
+import type { StoredHead } from "./store/records.ts";
+import { getReferenced, IntegrityError } from "./store/store.ts";
+import type { KeyValue, Reads, Store } from "./store/store.ts";
+import type { ConfigurationSettings } from "./sequencer-messages.ts";
+
+/** An epoch that is on disk and in the anchor. */
+export interface CommittedEpoch {
+  readonly epoch: number;
+  readonly note: string;
+  readonly record: Uint8Array;
+  readonly configurationText: string;
+  readonly settlingEpoch: number;
+  readonly changedTop: readonly Tile[];
+  /** Versions it merged, by user. */
+  readonly merged: readonly { readonly userId: string; readonly version: number }[];
+}
+
+/** A change that a promise was given for, with what opens its commitment. */
+export interface PromisedChange {
+  readonly note: string;
+  readonly version: number;
+  readonly opening: Uint8Array;
+  readonly entry: Uint8Array;
+}
+
+export interface LogWriterParts {
+  readonly store: Store;
+  readonly anchor: Anchor;
+  readonly keys: LogKeys;
+  readonly settings: LogSettings;
+  readonly head: StoredHead;
+  readonly proveIndex: IndexProver;
+  /** Changes in one epoch, at most `MAX_CHANGES_PER_EPOCH`. */
+  readonly maxChanges: number;
+  /** Gives a committed epoch to the readers. The next is committed only after it resolves. */
+  readonly handOver: (epoch: CommittedEpoch) => Promise<void>;
+}
+
+export class LogWriter {
+  readonly #parts: LogWriterParts;
+  readonly #builder: EpochBuilder;
+  readonly #reads: InFlightReads;
+  readonly #pending = new PendingChanges();
+  #settings: LogSettings;
+  #configurationHash: Hash;
+  /** The newest epoch on disk. Written by `#seal`. */
+  #head: StoredHead;
+  /** Promised changes on their way to disk. No promise is returned before. */
+  #promising: Promise<unknown> = Promise.resolve();
+  /** The last epoch on its way to disk; the next queues behind it. */
+  #tail: Promise<void> = Promise.resolve();
+
+  private constructor(parts: LogWriterParts, builder: EpochBuilder, reads: InFlightReads) {
+    this.#parts = parts;
+    this.#builder = builder;
+    this.#reads = reads;
+    this.#head = parts.head;
+    this.#settings = parts.settings;
+    this.#configurationHash = configurationHash(parts.settings.configurationText);
+  }
+
+  /** A writer at the stored head, promised changes pending again. Throws `IntegrityError`. */
+  static async open(parts: LogWriterParts): Promise<LogWriter> {
+    const reads = new InFlightReads(parts.store);
+    const builder = await EpochBuilder.open(reads, parts.head.epoch, parts.settings.configuration.settle_ms);
+    const writer = new LogWriter(parts, builder, reads);
+    await writer.#restorePending();
+    return writer;
+  }
+
+  get pendingUsers(): number {
+    return this.#pending.users;
+  }
+
+  get lastTimestampMs(): number {
+    return this.#builder.last.timestampMs;
+  }
+
+  get settlingEpoch(): number {
+    return this.#builder.settlingEpoch;
+  }
+
+  /** All tiles of the top of the map, for readers at start. */
+  top(): readonly Tile[] {
+    return this.#builder.map.top();
+  }
+
+  /** Users of whom an epoch at `nowMs` could merge something. */
+  mergeableUsers(nowMs: number): number {
+    return this.#pending.mergeableUsers(nowMs);
+  }
+
+  /**
+   * Takes a change; returns its version, and the epoch that merged it if the newest version has this very entry. A change
+   * is merged by one of the next epochs, and lost if the process ends before. Throws `OverloadedError`.
+   */
+  submit(userId: string, entry: Uint8Array, observedMs: number): { version: number; mergedIn: number | undefined } {
+    const merged = this.#merged(userId);
+    const version = this.#pending.add(merged, entry, observedMs);
+    const position = version <= merged.tip.size ? merged.tip.positions.at(-1) : undefined;
+    return { version, mergedIn: position === undefined ? undefined : epochOf(position) };
+  }
+
+  newestEntry(userId: string): { version: number; entry: Uint8Array; pending: boolean } | undefined {
+    const pending = this.#pending.newest(userId);
+    if (pending !== undefined) return { version: pending.version, entry: pending.entry, pending: true };
+    const merged = this.#merged(userId);
+    if (merged.tip.size === 0 || merged.entry === undefined) return undefined;
+    return { version: merged.tip.size, entry: merged.entry, pending: false };
+  }
+
+  /**
+   * Makes the pending versions of a user durable and promises the newest; a promise given before is repeated. Undefined
+   * if nothing is pending, or more than the limits of an epoch and a day let the next epoch merge.
+   */
+  async promise(userId: string, nowMs: number): Promise<PromisedChange | undefined> {
+    const versions = this.#pending.of(userId);
+    const newest = versions.find(({ promise }) => promise !== undefined) ?? versions.at(-1);
+    const merged = this.#pending.merged(userId);
+    if (newest === undefined || merged === undefined) return undefined;
+    if (newest.promise === undefined) {
+      if (versions.length > this.#pending.mergeable(userId, nowMs)) return undefined;
+      newest.promise = this.#signPromise(newest, merged.index, nowMs);
+      for (const each of versions) each.durable = true;
+      const puts = versions.map((each) => encodePending(userId, each));
+      this.#promising = Promise.all([this.#promising, this.#parts.store.commit({ puts })]);
+    }
+    const { promise: note, version, opening, entry } = newest;
+    await this.#promising;
+    return { note, version, opening, entry };
+  }
+
+  #signPromise({ version, commitment }: PendingVersion, index: Hash, receivedMs: number): string {
+    const { origin, merge_delay_ms } = this.#settings.configuration;
+    const mergeByMs = receivedMs + merge_delay_ms;
+    const seed = this.#parts.keys.promiseSeed;
+    return signPromise({ index, version, commitment, receivedMs, mergeByMs }, { origin, seed });
+  }
+
+  /** Further epochs carry the newest configuration with these members. Throws as `configure`. */
+  adjust(settings: ConfigurationSettings): void {
+    const text = formatConfiguration({ ...this.#settings.configuration, ...settings });
+    if (text !== this.#settings.configurationText) this.configure(text);
+  }
+
+  /**
+   * Keeps that the account knows its history up to a version: `historyRoot` is its root at that version. The caller has
+   * checked the signature. Throws `VerificationError` if the history never had that root.
+   */
+  async acknowledge(userId: string, version: number, historyRoot: Hash, signature: Uint8Array): Promise<void> {
+    const root = this.#history(userId)?.rootAt(version);
+    if (root === undefined || !equalBytes(root, historyRoot)) {
+      throw new VerificationError("bad-consistency", "the history never had the acknowledged root");
+    }
+    const key = acknowledgementKey(userId);
+    const stored = this.#parts.store.get(key);
+    if (stored !== undefined && parseAcknowledgement(stored).version >= version) return;
+    const value = encodeAcknowledgement({ version, historyRoot, signature });
+    await this.#parts.store.commit({ puts: [{ key, value }] });
+  }
+
+  /**
+   * Erases entry and opening of versions; every proof stays valid. Throws `RangeError` for a version that is neither
+   * acknowledged nor of a closed account, or younger than 30 days. Protocol, "Entry and commitment".
+   */
+  async erase(userId: string, versions: readonly number[], nowMs: number): Promise<void> {
+    await this.#tail;
+    const history = this.#history(userId);
+    if (history === undefined) throw new RangeError("the account has no versions");
+    const newest = this.newestEntry(userId);
+    const closed = newest === undefined || equalBytes(newest.entry, closedEntry(userId));
+    const acknowledged = this.#parts.store.get(acknowledgementKey(userId));
+    const known = acknowledged === undefined ? 0 : parseAcknowledgement(acknowledged).version;
+    const puts = versions.map((version) => {
+      if (!closed && version > known) throw new RangeError(`version ${version} is not acknowledged`);
+      const { position } = history.version(version);
+      const { timestampMs } = readRecord(this.#reads, epochOf(position));
+      if (nowMs - timestampMs < ERASABLE_AFTER_MS) throw new RangeError(`version ${version} is younger than 30 days`);
+      return { key: versionKey(position, version), value: ERASED_VERSION };
+    });
+    await this.#parts.store.commit({ puts });
+  }
+
+  #history(userId: string): HistoryReader | undefined {
+    const stored = this.#reads.get(userKey(userId));
+    const leaf = stored === undefined ? undefined : this.#builder.map.find(parseUser(stored).index);
+    return leaf === undefined ? undefined : new HistoryReader(this.#reads, leaf.position);
+  }
+
+  /** Further epochs carry this configuration. Throws `VerificationError` if the log can't go over to it. */
+  configure(configurationText: string): void {
+    const next = readSettings(configurationText);
+    checkConfigurationChange(this.#settings.configuration, next.configuration);
+    this.#settings = next;
+    this.#configurationHash = configurationHash(configurationText);
+  }
+
+  /**
+   * Closes an epoch at `nowMs` with what is pending, or an empty one. Resolves once the epoch before is on disk, so that
+   * one epoch is built while another is written; `flush` waits for the rest. False if the time does not advance.
+   */
+  async closeEpoch(nowMs: number): Promise<boolean> {
+    if (nowMs <= this.#builder.last.timestampMs) return false;
+    const built = this.#builder.build(this.#pending.take(this.#parts.maxChanges, nowMs), nowMs, this.#configurationHash);
+    for (const merged of built.merged) this.#pending.advance(merged);
+    this.#reads.add(built.puts);
+    const [before, settings] = [this.#tail, this.#settings];
+    this.#tail = before.then(() => this.#seal(built, settings));
+    // Reported by whoever waits for the tail; here only the epoch before counts.
+    this.#tail.catch(() => undefined);
+    await before;
+    return true;
+  }
+
+  /** Resolves when every epoch closed so far is with the readers. Rejects if one failed. */
+  flush(): Promise<void> {
+    return this.#tail;
+  }
+
+  /** Signs, writes and hands over. The order of these steps is what makes two heads of one size impossible. */
+  async #seal(built: BuiltEpoch, { configuration, configurationText, logKey }: LogSettings): Promise<void> {
+    const { store, anchor, keys, handOver } = this.#parts;
+    const before = this.#head;
+    if (built.epoch !== before.epoch + 1) throw new IntegrityError("an epoch does not follow the one before");
+    const checkpoint = { origin: configuration.origin, size: built.epoch + 1, root: built.root };
+    const note = signCheckpoint(checkpoint, { seed: keys.logSeed });
+    openCheckpoint(note, logKey);
+    const head = { epoch: built.epoch, note };
+    await store.commit({
+      expect: [{ key: HEAD_KEY, value: encodeHead(before) }],
+      puts: [...built.puts, ...this.#configurationPut(configurationText), { key: HEAD_KEY, value: encodeHead(head) }],
+      deletes: built.deletes,
+    });
+    anchor.replace(before.note, note);
+    this.#head = head;
+    this.#reads.settle(built.puts);
+    await handOver({
+      epoch: built.epoch,
+      note,
+      record: built.record,
+      configurationText,
+      settlingEpoch: built.settlingEpoch,
+      changedTop: built.changedTop,
+      merged: built.merged.map(({ userId, tip }) => ({ userId, version: tip.size })),
+    });
+  }
+
+  #configurationPut(text: string): readonly KeyValue[] {
+    const key = configurationKey(configurationHash(text));
+    return this.#parts.store.get(key) === undefined ? [{ key, value: utf8(text) }] : [];
+  }
+
+  /** What the log has of a user after the newest epoch built. */
+  #merged(userId: string): MergedState {
+    const waiting = this.#pending.merged(userId);
+    if (waiting !== undefined) return waiting;
+    const stored = this.#reads.get(userKey(userId));
+    if (stored === undefined) {
+      const { index, proof } = this.#parts.proveIndex(userId);
+      return { userId, index, vrfProof: proof, tip: EMPTY_TIP, day: 0, dayCount: 0, entry: undefined };
+    }
+    const { index, vrfProof } = parseUser(stored);
+    const leaf = this.#builder.map.find(index);
+    if (leaf === undefined) throw new IntegrityError(`the map has no leaf for index ${encodeUnpadded(index)}`);
+    const version = parseVersion(getReferenced(this.#reads, versionKey(leaf.position, leaf.n), "a version"));
+    if (version === undefined) return this.#mergedWithoutContent(userId, index, vrfProof, leaf);
+    const tip = appendToTip(version.before, version.commitment, leaf.position);
+    checkRoot(rootOfTip(tip), leaf.historyRoot);
+    return { userId, index, vrfProof, tip, day: version.day, dayCount: version.dayCount, entry: version.entry };
+  }
+
+  /** The newest version is erased, so older than any day that still counts. */
+  #mergedWithoutContent(
+    userId: string,
+    index: Hash,
+    vrfProof: Uint8Array,
+    leaf: { readonly n: number; readonly position: number; readonly historyRoot: Hash },
+  ): MergedState {
+    const history = new HistoryReader(this.#reads, leaf.position);
+    const tip = appendToTip(history.before(leaf.n), history.version(leaf.n).commitment, leaf.position);
+    checkRoot(rootOfTip(tip), leaf.historyRoot);
+    return { userId, index, vrfProof, tip, day: 0, dayCount: 0, entry: undefined };
+  }
+
+  async #restorePending(): Promise<void> {
+    for await (const record of eachInRange(this.#parts.store, kindKey("p"), afterKind("p"))) {
+      const { userId, pending } = parsePending(record);
+      const merged = this.#merged(userId);
+      // Merged by an epoch whose commit raced with the one of the promise.
+      if (pending.version <= merged.tip.size) await this.#parts.store.commit({ deletes: [record.key] });
+      else this.#pending.restore(merged, pending);
+    }
+  }
+}
+
+function readRecord(reads: Reads, epoch: number): EpochRecord {
+  return parseEpochRecord(parseEpoch(getReferenced(reads, epochKey(epoch), "an epoch")).record);
+}
+
+function checkRoot(root: Hash, expected: Hash): void {
+  if (Buffer.compare(root, expected) !== 0) throw new IntegrityError("a history does not have the root that the map says");
+}

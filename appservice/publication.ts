@@ -1,0 +1,206 @@
+/** From committed to published: the readers' snapshot of each epoch, its cosignatures, and who waits for it. */
+import { proveConsistency } from "../shared/merkle/consistency.ts";
+import { LOG_DOMAINS } from "../shared/merkle/tree.ts";
+import { Bundle } from "./bundle.ts";
+import type { Directory } from "./directory.ts";
+import type { EpochMessage, OpenedLog } from "./sequencer-messages.ts";
+import { topName } from "./store/map-reader.ts";
+import { unpackTile } from "./store/map-tiles.ts";
+import type { PackedTile, Tile } from "./store/map-tiles.ts";
+import { logHashes } from "./store/log-nodes.ts";
+import { encodeHead, parseHead, PUBLISHED_KEY } from "./store/records.ts";
+import type { Store } from "./store/store.ts";
+
+/** Returns the note with its cosignatures. `consistency`: the path from an older size to the note's. */
+export type Cosign = (
+  note: string,
+  size: number,
+  consistency: (oldSize: number) => Promise<readonly Uint8Array[]>,
+  signal: AbortSignal,
+) => Promise<string>;
+
+/** An epoch that readers may see. */
+export interface PublishedHead {
+  readonly epoch: number;
+  /** Signed note with its cosignatures. */
+  readonly checkpoint: string;
+  readonly record: Uint8Array;
+  /** Canonical JSON whose hash is in the record. */
+  readonly configurationText: string;
+}
+
+/** A version, and the epoch that merged it. */
+interface MergedVersion {
+  readonly userId: string;
+  readonly version: number;
+  readonly epoch: number;
+}
+
+interface WaitingChange {
+  readonly version: number;
+  readonly resolve: (merged: { readonly version: number; readonly epoch: number }) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class Publication {
+  readonly #store: Store;
+  readonly #directory: Directory;
+  readonly #cosign: Cosign | undefined;
+  readonly #ending = new AbortController();
+  /** Tiles of the top at the newest epoch. Tiles in it never change; an epoch puts others in their places. */
+  #top: ReadonlyMap<string, Tile>;
+  /** The newest committed epoch, held by its own reference until the next comes. */
+  #newest: Bundle;
+  #published: PublishedHead | undefined;
+  /** Merged but not published, in order of epochs. */
+  #unpublished: MergedVersion[] = [];
+  readonly #waiting = new Map<string, WaitingChange[]>();
+  #onPublished = Promise.withResolvers<undefined>();
+  #cosigning: Promise<void> | undefined;
+  readonly #failed = Promise.withResolvers<never>();
+
+  constructor(store: Store, directory: Directory, opened: OpenedLog, cosign: Cosign | undefined) {
+    this.#store = store;
+    this.#directory = directory;
+    this.#cosign = cosign;
+    this.#top = replaceTiles(new Map(), opened.top);
+    this.#newest = new Bundle(store, opened, this.#top);
+    this.#failed.promise.catch(() => undefined);
+    this.#publishFirst();
+  }
+
+  /** Never resolves; rejects when cosigning failed for good. */
+  get failed(): Promise<never> {
+    return this.#failed.promise;
+  }
+
+  get published(): PublishedHead | undefined {
+    return this.#published;
+  }
+
+  /** Time of the newest committed epoch. */
+  get newestTimestampMs(): number {
+    return this.#newest.record.timestampMs;
+  }
+
+  get newestEpoch(): number {
+    return this.#newest.epoch;
+  }
+
+  /** Takes the snapshot of a committed epoch. On return the next may be committed. */
+  take(epoch: EpochMessage): void {
+    this.#top = replaceTiles(this.#top, epoch.changedTop);
+    const before = this.#newest;
+    this.#newest = new Bundle(this.#store, epoch, this.#top);
+    this.#unpublished.push(...epoch.merged.map((merged) => ({ ...merged, epoch: epoch.epoch })));
+    before.release();
+    if (this.#cosign === undefined) this.#publish(this.#newest);
+    else this.#startCosigning();
+  }
+
+  /** Resolves when the epoch that merged this version is published. */
+  merged(userId: string, version: number): Promise<{ readonly version: number; readonly epoch: number }> {
+    const { promise, resolve, reject } = Promise.withResolvers<{ readonly version: number; readonly epoch: number }>();
+    const waiting = this.#waiting.get(userId) ?? [];
+    this.#waiting.set(userId, [...waiting, { version, resolve, reject }]);
+    return promise;
+  }
+
+  /** Resolves when an epoch from this one on is published. */
+  async reached(epoch: number): Promise<void> {
+    while ((this.#published?.epoch ?? -1) < epoch) await this.#onPublished.promise;
+  }
+
+  /** The published head, and every newer one; those that a slow reader would see late are left out. */
+  async *heads(signal: AbortSignal): AsyncGenerator<PublishedHead> {
+    const aborted = new Promise<void>((resolve) => {
+      signal.addEventListener("abort", () => {
+        resolve();
+      });
+    });
+    let last: PublishedHead | undefined;
+    while (!signal.aborted) {
+      const next = this.#onPublished.promise;
+      if (this.#published !== undefined && this.#published !== last) {
+        last = this.#published;
+        yield last;
+      } else await Promise.race([next, aborted]);
+    }
+  }
+
+  /** Rejects whoever waits for a change. */
+  abandon(error: Error): void {
+    for (const waiting of this.#waiting.values()) for (const { reject } of waiting) reject(error);
+    this.#waiting.clear();
+  }
+
+  async close(): Promise<void> {
+    this.#ending.abort(new Error("the log is closed"));
+    await this.#cosigning;
+    this.#newest.release();
+    this.#directory.close();
+  }
+
+  /** At start the newest epoch is published at once if it needs no cosignatures, or had them already. */
+  #publishFirst(): void {
+    const stored = this.#store.get(PUBLISHED_KEY);
+    const cosigned = stored === undefined ? undefined : parseHead(stored);
+    if (this.#cosign === undefined) this.#publish(this.#newest);
+    else if (cosigned?.epoch === this.#newest.epoch) this.#publish(this.#newest.withNote(cosigned.note));
+    else this.#startCosigning();
+  }
+
+  #startCosigning(): void {
+    this.#cosigning ??= this.#cosignNewest().then(
+      () => {
+        this.#cosigning = undefined;
+        if (this.#published?.epoch !== this.#newest.epoch && !this.#ending.signal.aborted) this.#startCosigning();
+      },
+      (error: unknown) => {
+        if (!this.#ending.signal.aborted) this.#failed.reject(error);
+      },
+    );
+  }
+
+  /** Witnesses are asked about the newest head only: what was signed while they were busy is left out. */
+  async #cosignNewest(): Promise<void> {
+    const bundle = this.#newest.retain();
+    try {
+      const size = bundle.epoch + 1;
+      const consistency = (oldSize: number): Promise<readonly Uint8Array[]> =>
+        Promise.resolve(proveConsistency(LOG_DOMAINS, logHashes(bundle.reads), oldSize, size));
+      const note = (await this.#cosign?.(bundle.note, size, consistency, this.#ending.signal)) ?? bundle.note;
+      await this.#store.commit({ puts: [{ key: PUBLISHED_KEY, value: encodeHead({ epoch: bundle.epoch, note }) }] });
+      this.#publish(bundle.withNote(note));
+    } finally {
+      bundle.release();
+    }
+  }
+
+  #publish(bundle: Bundle): void {
+    this.#directory.publish(bundle);
+    const { epoch, note: checkpoint, recordBytes: record, configurationText } = bundle;
+    this.#published = { epoch, checkpoint, record, configurationText };
+    const published = this.#unpublished.filter((merged) => merged.epoch <= epoch);
+    this.#unpublished = this.#unpublished.filter((merged) => merged.epoch > epoch);
+    for (const merged of published) this.#resolve(merged);
+    const { resolve } = this.#onPublished;
+    this.#onPublished = Promise.withResolvers<undefined>();
+    resolve(undefined);
+  }
+
+  #resolve({ userId, version, epoch }: MergedVersion): void {
+    const waiting = this.#waiting.get(userId);
+    if (waiting === undefined) return;
+    const rest = waiting.filter((change) => change.version > version);
+    for (const change of waiting) if (change.version <= version) change.resolve({ version: change.version, epoch });
+    if (rest.length === 0) this.#waiting.delete(userId);
+    else this.#waiting.set(userId, rest);
+  }
+}
+
+function replaceTiles(top: ReadonlyMap<string, Tile>, packed: readonly PackedTile[]): ReadonlyMap<string, Tile> {
+  const replaced = new Map(top);
+  for (const tile of packed) replaced.set(topName(tile), unpackTile(tile));
+  return replaced;
+}

@@ -1,0 +1,89 @@
+/** What the main thread and the thread of the sequencer say to each other. */
+import type { Head } from "./start-checks.ts";
+import type { LogReference } from "../shared/directory/configuration.ts";
+import type { PackedTile } from "./store/map-tiles.ts";
+import type { LogKeys } from "./log-settings.ts";
+
+/** What the thread is started with. */
+export interface SequencerStart {
+  readonly dataDirectory: string;
+  readonly anchorFile: string;
+  readonly keys: LogKeys;
+  readonly maxChanges: number;
+  /** Members that replace those of the newest configuration from the next epoch on. */
+  readonly settings: ConfigurationSettings;
+}
+
+/** The members of a configuration that the operator sets. */
+export interface ConfigurationSettings {
+  readonly successor?: LogReference;
+  readonly service_url?: string;
+  readonly witnesses?: readonly string[];
+}
+
+/** A log that was opened: the state that readers start from. */
+export interface OpenedLog {
+  readonly epoch: number;
+  readonly note: string;
+  readonly configurationText: string;
+  readonly top: readonly PackedTile[];
+  /** Why nothing may ever be signed on this database as it is; undefined if the checks so far hold. */
+  readonly refusal: string | undefined;
+  readonly pendingUsers: number;
+}
+
+/** An epoch on disk, for readers. */
+export interface EpochMessage {
+  readonly epoch: number;
+  readonly note: string;
+  readonly configurationText: string;
+  readonly changedTop: readonly PackedTile[];
+  readonly merged: readonly { readonly userId: string; readonly version: number }[];
+}
+
+/** What can be asked of the thread, by name: arguments and answer. */
+export interface SequencerCalls {
+  submit(userId: string, entry: Uint8Array, observedMs: number): { version: number; mergedIn: number | undefined };
+  newestEntry(userId: string): { version: number; entry: Uint8Array; pending: boolean } | undefined;
+  promise(
+    userId: string,
+    nowMs: number,
+  ): { note: string; opening: Uint8Array; entry: Uint8Array; version: number } | undefined;
+  acknowledge(userId: string, version: number, historyRoot: Uint8Array, signature: Uint8Array): undefined;
+  erase(userId: string, versions: readonly number[], nowMs: number): undefined;
+  succeed(successor: LogReference): undefined;
+  judge(external: Head | "room-empty", wasPosted: boolean): { refusal: string | undefined };
+  /** `taken`: calls of `submit` that came before. `pending`: users whose changes the next epoch could merge. */
+  closeEpoch(nowMs: number): { closed: boolean; taken: number; pending: number };
+  flush(): undefined;
+  close(): undefined;
+}
+
+export type Call = {
+  [Name in keyof SequencerCalls]: {
+    readonly id: number;
+    readonly name: Name;
+    readonly args: Parameters<SequencerCalls[Name]>;
+  };
+}[keyof SequencerCalls];
+
+export interface Failure {
+  readonly name: string;
+  readonly message: string;
+  readonly exitCode: number | undefined;
+}
+
+export type ToSequencer =
+  | { readonly kind: "calls"; readonly calls: readonly Call[] }
+  /** Readers hold a snapshot of this epoch: the next may be written. */
+  | { readonly kind: "taken"; readonly epoch: number };
+
+export type FromSequencer =
+  | { readonly kind: "opened"; readonly log: OpenedLog }
+  | { readonly kind: "answer"; readonly id: number; readonly value: unknown }
+  | { readonly kind: "refusal"; readonly id: number; readonly failure: Failure }
+  | { readonly kind: "epoch"; readonly epoch: EpochMessage }
+  /** As many users wait as one epoch takes. */
+  | { readonly kind: "full" }
+  /** The thread can't go on. */
+  | { readonly kind: "failed"; readonly failure: Failure };

@@ -1,0 +1,159 @@
+/** Calls into the thread of the sequencer. */
+import { extname } from "node:path";
+import { Worker } from "node:worker_threads";
+import type {
+  Call,
+  EpochMessage,
+  Failure,
+  FromSequencer,
+  OpenedLog,
+  SequencerCalls,
+  SequencerStart,
+  ToSequencer,
+} from "./sequencer-messages.ts";
+
+/** The thread refused a call, or can't go on. `exitCode` is that of the process, where it has to end. */
+export class SequencerError extends Error {
+  readonly exitCode: number | undefined;
+
+  constructor({ name, message, exitCode }: Failure) {
+    super(message);
+    this.name = name;
+    this.exitCode = exitCode;
+  }
+}
+
+/** The same file ending as this one: sources run as they are, and published ones compiled. */
+const WORKER = new URL(`./sequencer-worker${extname(import.meta.url)}`, import.meta.url);
+
+interface Waiting {
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** What the thread says unasked. */
+export interface ThreadEvents {
+  readonly epoch: (epoch: EpochMessage) => void;
+  readonly full: () => void;
+}
+
+export class SequencerThread {
+  #events: ThreadEvents | undefined;
+  /** Calls without an answer yet. Written by `call` and by what the thread says. */
+  readonly #waiting = new Map<number, Waiting>();
+  readonly #ended = Promise.withResolvers<undefined>();
+  /** Calls to be posted at the end of the turn, in one message. */
+  #outbox: Call[] = [];
+  #nextId = 0;
+  #worker: Worker | undefined;
+  #failure: SequencerError | undefined;
+
+  constructor() {
+    // Whoever waits for `finished` reads the failure there; without this, Node would end first.
+    this.#ended.promise.catch(() => undefined);
+  }
+
+  /** What the thread says unasked goes here. To be set before the first epoch closes. */
+  listen(events: ThreadEvents): void {
+    this.#events = events;
+  }
+
+  /** Resolves when the thread has closed, rejects with what made it stop. */
+  get finished(): Promise<void> {
+    return this.#ended.promise;
+  }
+
+  /** Starts the thread; resolves when it has opened the log. */
+  async open(start: SequencerStart): Promise<OpenedLog> {
+    const opened = Promise.withResolvers<OpenedLog>();
+    const worker = new Worker(WORKER, { workerData: start });
+    worker.on("message", (message: FromSequencer) => {
+      if (message.kind === "opened") opened.resolve(message.log);
+      else this.#receive(message);
+    });
+    worker.on("error", (error: Error) => {
+      this.#fail(new SequencerError({ name: error.name, message: error.message, exitCode: 70 }));
+    });
+    worker.on("exit", () => {
+      this.#end();
+    });
+    this.#worker = worker;
+    this.#ended.promise.then(() => {
+      opened.reject(new Error("the thread of the sequencer ended"));
+    }, opened.reject);
+    return opened.promise;
+  }
+
+  /** One call; calls arrive in the order in which they are made. Rejects with `SequencerError`. */
+  call<Name extends keyof SequencerCalls>(
+    name: Name,
+    ...args: Parameters<SequencerCalls[Name]>
+  ): Promise<ReturnType<SequencerCalls[Name]>> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    const id = this.#nextId++;
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    this.#waiting.set(id, { resolve, reject });
+    if (this.#outbox.length === 0) setImmediate(this.#post.bind(this));
+    this.#outbox.push({ id, name, args } as unknown as Call);
+    return promise as Promise<ReturnType<SequencerCalls[Name]>>;
+  }
+
+  /** Readers hold this epoch. */
+  taken(epoch: number): void {
+    this.#worker?.postMessage({ kind: "taken", epoch } satisfies ToSequencer);
+  }
+
+  /** Waits for what is being written, then ends the thread. */
+  async close(): Promise<void> {
+    if (this.#failure === undefined) await this.call("close").catch(() => undefined);
+    await this.#worker?.terminate();
+  }
+
+  #post(): void {
+    const calls = this.#outbox;
+    this.#outbox = [];
+    this.#worker?.postMessage({ kind: "calls", calls } satisfies ToSequencer);
+  }
+
+  #receive(message: Exclude<FromSequencer, { kind: "opened" }>): void {
+    switch (message.kind) {
+      case "answer":
+        this.#take(message.id)?.resolve(message.value);
+        return;
+      case "refusal":
+        this.#take(message.id)?.reject(new SequencerError(message.failure));
+        return;
+      case "epoch":
+        this.#events?.epoch(message.epoch);
+        return;
+      case "full":
+        this.#events?.full();
+        return;
+      case "failed":
+        this.#fail(new SequencerError(message.failure));
+    }
+  }
+
+  #take(id: number): Waiting | undefined {
+    const waiting = this.#waiting.get(id);
+    this.#waiting.delete(id);
+    return waiting;
+  }
+
+  #fail(failure: SequencerError): void {
+    this.#failure ??= failure;
+    this.#ended.reject(failure);
+    this.#rejectAll(failure);
+  }
+
+  #end(): void {
+    this.#ended.resolve(undefined);
+    this.#failure ??= new SequencerError({ name: "Closed", message: "the log is closed", exitCode: undefined });
+    this.#rejectAll(this.#failure);
+  }
+
+  #rejectAll(failure: SequencerError): void {
+    for (const { reject } of this.#waiting.values()) reject(failure);
+    this.#waiting.clear();
+  }
+}

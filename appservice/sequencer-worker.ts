@@ -1,0 +1,145 @@
+/** The thread of the sequencer: opens the database, and does what the main thread asks, in order. */
+import { parentPort, workerData } from "node:worker_threads";
+import type { MessagePort } from "node:worker_threads";
+import { LogWriter } from "./log-writer.ts";
+import type { CommittedEpoch } from "./log-writer.ts";
+import { openLog } from "./open-log.ts";
+import type { WritableLog } from "./open-log.ts";
+import type { Call, Failure, FromSequencer, SequencerCalls, SequencerStart, ToSequencer } from "./sequencer-messages.ts";
+import { packTile } from "./store/map-tiles.ts";
+
+type Answers = { readonly [Name in keyof SequencerCalls]: (...args: Parameters<SequencerCalls[Name]>) => unknown };
+
+class SequencerThread {
+  readonly #port: MessagePort;
+  readonly #maxChanges: number;
+  readonly #log: WritableLog;
+  readonly #writer: LogWriter;
+  readonly #answers: Answers;
+  #taken = 0;
+  #saidFull = false;
+  /** Called when readers hold the epoch that was handed over last. */
+  #onTaken: () => void = () => undefined;
+
+  private constructor(port: MessagePort, maxChanges: number, log: WritableLog, writer: LogWriter) {
+    this.#port = port;
+    this.#maxChanges = maxChanges;
+    this.#log = log;
+    this.#writer = writer;
+    this.#answers = this.#makeAnswers();
+  }
+
+  static async start(port: MessagePort, start: SequencerStart): Promise<void> {
+    let thread: SequencerThread | undefined;
+    const handOver = (epoch: CommittedEpoch): Promise<void> => thread?.handOver(epoch) ?? Promise.resolve();
+    const log = await openLog(start);
+    const writer = await LogWriter.open({ ...log, keys: start.keys, maxChanges: start.maxChanges, handOver });
+    thread = new SequencerThread(port, start.maxChanges, log, writer);
+    const { head, settings, refusal } = log;
+    if (refusal === undefined) writer.adjust(start.settings);
+    port.on("message", thread.receive.bind(thread));
+    thread.#say({
+      kind: "opened",
+      log: {
+        ...head,
+        configurationText: settings.configurationText,
+        top: writer.top().map(packTile),
+        refusal,
+        pendingUsers: writer.pendingUsers,
+      },
+    });
+  }
+
+  receive(message: ToSequencer): void {
+    if (message.kind === "taken") this.#onTaken();
+    else for (const call of message.calls) void this.#answer(call);
+  }
+
+  handOver({ epoch, note, configurationText, changedTop, merged }: CommittedEpoch): Promise<void> {
+    const taken = new Promise<void>((resolve) => {
+      this.#onTaken = resolve;
+    });
+    this.#say({ kind: "epoch", epoch: { epoch, note, configurationText, changedTop: changedTop.map(packTile), merged } });
+    return taken;
+  }
+
+  async #answer(call: Call): Promise<void> {
+    const { id, name } = call;
+    try {
+      const answer = this.#answers[name] as (...args: readonly unknown[]) => unknown;
+      this.#say({ kind: "answer", id, value: await answer(...call.args) });
+    } catch (error) {
+      this.#say({ kind: "refusal", id, failure: failureOf(error) });
+    }
+  }
+
+  #makeAnswers(): Answers {
+    const writer = this.#writer;
+    return {
+      submit: (userId, entry, observedMs) => this.#submit(userId, entry, observedMs),
+      newestEntry: (userId) => writer.newestEntry(userId),
+      promise: (userId, nowMs) => writer.promise(userId, nowMs),
+      acknowledge: (...args) => writer.acknowledge(...args),
+      erase: (...args) => writer.erase(...args),
+      succeed: (successor) => {
+        writer.adjust({ successor });
+      },
+      judge: (external, wasPosted) => ({ refusal: this.#log.judge(external, wasPosted) }),
+      closeEpoch: (nowMs) => this.#closeEpoch(nowMs),
+      flush: () => writer.flush(),
+      close: () => this.#close(),
+    };
+  }
+
+  #submit(userId: string, entry: Uint8Array, observedMs: number): ReturnType<SequencerCalls["submit"]> {
+    this.#taken += 1;
+    const submitted = this.#writer.submit(userId, entry, observedMs);
+    if (this.#writer.pendingUsers >= this.#maxChanges && !this.#saidFull) {
+      this.#saidFull = true;
+      this.#say({ kind: "full" });
+    }
+    return submitted;
+  }
+
+  async #closeEpoch(nowMs: number): Promise<ReturnType<SequencerCalls["closeEpoch"]>> {
+    try {
+      const closed = await this.#writer.closeEpoch(nowMs);
+      this.#saidFull = false;
+      this.#writer.flush().catch((error: unknown) => {
+        this.#say({ kind: "failed", failure: failureOf(error) });
+      });
+      return { closed, taken: this.#taken, pending: this.#writer.mergeableUsers(nowMs) };
+    } catch (error) {
+      this.#say({ kind: "failed", failure: failureOf(error) });
+      throw error;
+    }
+  }
+
+  async #close(): Promise<void> {
+    try {
+      await this.#writer.flush();
+    } finally {
+      await this.#log.store.close();
+      this.#port.close();
+    }
+  }
+
+  #say(message: FromSequencer): void {
+    this.#port.postMessage(message);
+  }
+}
+
+function failureOf(error: unknown): Failure {
+  if (!(error instanceof Error)) return { name: "Error", message: "unknown failure", exitCode: undefined };
+  const { exitCode } = error as { exitCode?: unknown };
+  const cause = error.cause instanceof Error ? `: ${error.cause.message}` : "";
+  return { name: error.name, message: error.message + cause, exitCode: typeof exitCode === "number" ? exitCode : undefined };
+}
+
+if (parentPort !== null) {
+  const port = parentPort;
+  await SequencerThread.start(port, workerData as SequencerStart).catch((error: unknown) => {
+    port.postMessage({ kind: "failed", failure: failureOf(error) } satisfies FromSequencer);
+    port.close();
+  });
+}

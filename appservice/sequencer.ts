@@ -1,0 +1,312 @@
+/**
+ * The sequencer as the rest of the service sees it: changes go in, and come back when the epoch that merged them is
+ * published. The work is done in a thread of its own; here are the clock, the readers' snapshots and the publication.
+ */
+import type { Clock } from "./clock.ts";
+import { databaseOf } from "./create-log.ts";
+import { Directory } from "./directory.ts";
+import { EpochTimer } from "./epoch-timer.ts";
+import { readKeys } from "./keys-file.ts";
+import { readSettings } from "./log-settings.ts";
+import { indexProver } from "./native-vrf.ts";
+import { Publication } from "./publication.ts";
+import type { Cosign, PublishedHead } from "./publication.ts";
+import { SequencerThread } from "./sequencer-thread.ts";
+import type { ConfigurationSettings, OpenedLog } from "./sequencer-messages.ts";
+import { openCheckpoint } from "../shared/log/checkpoint.ts";
+import { closedEntry } from "../shared/directory/entry.ts";
+import type { LogReference } from "../shared/directory/configuration.ts";
+import type { Hash } from "../shared/crypto/hash.ts";
+import { EPOCH_DELAY_DEFAULT_MS, MAX_CHANGES_PER_EPOCH } from "../shared/parameters.ts";
+import { openLevelStore } from "./store/level-store.ts";
+import { takeLock } from "./store/lock.ts";
+import type { Lock } from "./store/lock.ts";
+import { Marks } from "./store/marks.ts";
+import type { Store } from "./store/store.ts";
+
+export interface SequencerOptions {
+  readonly dataDirectory: string;
+  readonly anchorFile: string;
+  readonly keysFile: string;
+  readonly clock: Clock;
+  /** Aborted: no further epoch is closed. `close` still has to be called. */
+  readonly signal: AbortSignal;
+  /** Members of the configuration that the operator sets; when they differ, a new one goes with the next epoch. */
+  readonly settings?: ConfigurationSettings;
+  /** Collects the cosignatures that a head needs before it is published. Without it a head is published at once. */
+  readonly cosign?: Cosign;
+  /** How long after the first pending change an epoch closes. */
+  readonly epochDelayMs?: number;
+  /** Users in one epoch; an epoch closes at once when that many wait. */
+  readonly maxChanges?: number;
+  /** Whether nothing is signed until `setExternalHead` was called. Default true; false only where there is no room. */
+  readonly strictStart?: boolean;
+}
+
+export interface SequencerStatus {
+  /** The newest published epoch and its time. */
+  readonly epoch: number;
+  readonly timestampMs: number;
+  /** Whether heads are being signed; if not, why. */
+  readonly signing: boolean;
+  readonly reason?: string;
+  /** Changes that no published epoch has merged. */
+  readonly pending: number;
+}
+
+/** A change that a promise was given for, with what opens its commitment. */
+export interface GivenPromise {
+  readonly note: string;
+  readonly opening: Uint8Array;
+  readonly entry: Uint8Array;
+  readonly version: number;
+}
+
+/** Where a change ended up. */
+export interface Merged {
+  readonly version: number;
+  readonly epoch: number;
+}
+
+export interface RunningLog {
+  readonly sequencer: Sequencer;
+  readonly directory: Directory;
+  readonly marks: Marks;
+  readonly heartbeatMs: number;
+}
+
+/** Why nothing is signed before the room was asked. */
+const AWAITING_ROOM = "waiting for the newest head that the epochs room holds";
+const CLOSED = "the log is closed; its last configuration names the successor";
+/** The room publisher's cursor: set before the first head goes into the room. */
+const POSTED_CURSOR = "room.posted";
+
+/**
+ * Opens a log and starts its thread. Reads are answered at once; signing begins when `setExternalHead` allows it. Throws
+ * `LockedError`, `IntegrityError`, `KeysFileError`.
+ */
+export async function startSequencer(options: SequencerOptions): Promise<RunningLog> {
+  const lock = await takeLock(options.dataDirectory);
+  const thread = new SequencerThread();
+  try {
+    const keys = readKeys(options.keysFile);
+    const { dataDirectory, anchorFile, settings = {}, maxChanges = MAX_CHANGES_PER_EPOCH } = options;
+    const opened = await thread.open({ dataDirectory, anchorFile, keys, maxChanges, settings });
+    const store = await openLevelStore(databaseOf(dataDirectory));
+    const directory = new Directory(indexProver(keys.vrfSeed));
+    const marks = await Marks.open(store);
+    const publication = new Publication(store, directory, opened, options.cosign);
+    const sequencer = new Sequencer({ options, thread, publication, marks, opened, lock, store });
+    return { sequencer, directory, marks, heartbeatMs: readSettings(opened.configurationText).configuration.heartbeat_ms };
+  } catch (error) {
+    await thread.close();
+    await lock.release();
+    throw error;
+  }
+}
+
+interface SequencerParts {
+  readonly options: SequencerOptions;
+  readonly thread: SequencerThread;
+  readonly publication: Publication;
+  readonly marks: Marks;
+  readonly opened: OpenedLog;
+  readonly store: Store;
+  readonly lock: Lock;
+}
+
+export class Sequencer {
+  readonly #parts: SequencerParts;
+  readonly #timer: EpochTimer;
+  readonly #ending = new AbortController();
+  readonly #finished: Promise<void>;
+  /** Whether epochs may close, and if not, why. Written by `#allow` and `#refuse`. */
+  #reason: string | undefined;
+  #refused: boolean;
+  /** Changes sent to the thread. */
+  #submitted = 0;
+  /** Changes that no published epoch has merged. */
+  #unmerged = 0;
+  #running: Promise<void> = Promise.resolve();
+  #closed: Promise<void> | undefined;
+
+  constructor(parts: SequencerParts) {
+    this.#parts = parts;
+    const { options, thread, publication, opened } = parts;
+    const { configuration } = readSettings(opened.configurationText);
+    const { epochDelayMs: delayMs = EPOCH_DELAY_DEFAULT_MS } = options;
+    const times = { delayMs, heartbeatMs: configuration.heartbeat_ms };
+    this.#timer = new EpochTimer(options.clock, times, (nowMs) => this.#closeEpoch(nowMs));
+    this.#reason = opened.refusal ?? (configuration.successor === undefined ? AWAITING_ROOM : CLOSED);
+    this.#refused = this.#reason !== AWAITING_ROOM;
+    thread.listen({
+      epoch: (epoch) => {
+        publication.take(epoch);
+        thread.taken(epoch.epoch);
+      },
+      full: () => {
+        this.#timer.closeNow();
+      },
+    });
+    this.#finished = Promise.race([thread.finished, publication.failed]);
+    this.#finished.catch((error: unknown) => {
+      this.#fail(error);
+    });
+    if (options.strictStart === false && !this.#refused) this.#allow();
+  }
+
+  /** Resolves after `close`; rejects with the failure that ended the log, whose `exitCode` is that of the process. */
+  get finished(): Promise<void> {
+    return this.#finished;
+  }
+
+  /**
+   * Takes an entry that was observed for a user. Resolves when the epoch that merged it is durable and published. Rejects
+   * with `OverloadedError` (by name) if too much waits; the change is then to be submitted again.
+   */
+  async submit(change: { userId: string; entry: Uint8Array; observedMs: number }): Promise<Merged> {
+    const { userId, entry, observedMs } = change;
+    const { thread, publication } = this.#parts;
+    this.#submitted += 1;
+    this.#unmerged += 1;
+    try {
+      const submitted = thread.call("submit", userId, entry, observedMs);
+      this.#timer.expect();
+      const { version, mergedIn } = await submitted;
+      if (mergedIn === undefined) return await publication.merged(userId, version);
+      await publication.reached(mergedIn);
+      return { version, epoch: mergedIn };
+    } finally {
+      this.#unmerged -= 1;
+    }
+  }
+
+  /** The newest entry of a user, pending or merged; undefined if there is none, or it was erased. */
+  newestEntry(userId: string): Promise<{ version: number; entry: Uint8Array; pending: boolean } | undefined> {
+    return this.#parts.thread.call("newestEntry", userId);
+  }
+
+  /** A promise for the newest pending change of a user, once that is durable; undefined if nothing is, or nothing may be signed. */
+  async promise(userId: string): Promise<GivenPromise | undefined> {
+    if (this.#reason !== undefined) return undefined;
+    return this.#parts.thread.call("promise", userId, this.#parts.options.clock.now());
+  }
+
+  /** Keeps what an account's devices say they know. The caller has checked the signature. */
+  async acknowledge(userId: string, version: number, historyRoot: Hash, signature: Uint8Array): Promise<void> {
+    await this.#parts.thread.call("acknowledge", userId, version, historyRoot, signature);
+  }
+
+  /** Erases the content of versions that are acknowledged, or of a closed account, and at least 30 days old. */
+  async eraseVersions(userId: string, versions: readonly number[]): Promise<void> {
+    await this.#parts.thread.call("erase", userId, versions, this.#parts.options.clock.now());
+  }
+
+  /** Merges the last version of an account: its user id alone. */
+  closeAccount(userId: string): Promise<Merged> {
+    return this.submit({ userId, entry: closedEntry(userId), observedMs: this.#parts.options.clock.now() });
+  }
+
+  /** Ends the log with an epoch that names its successor. Resolves when that is published; nothing is signed afterwards. */
+  async closeLog(successor: LogReference): Promise<void> {
+    if (this.#reason !== undefined) throw new Error(this.#reason);
+    const { thread, publication } = this.#parts;
+    this.#refuse(CLOSED);
+    await this.#running;
+    await thread.call("succeed", successor);
+    const { closed } = await thread.call("closeEpoch", this.#parts.options.clock.now());
+    if (!closed) throw new Error("the clock has not advanced since the last epoch");
+    await thread.call("flush");
+    await publication.reached(publication.newestEpoch);
+  }
+
+  /**
+   * Says what the epochs room holds: the checkpoint of its newest head that the log's key signed, or that there is none.
+   * Signing begins if that fits the database; if not, nothing is signed, and `status` says why.
+   */
+  setExternalHead(head: string | "room-empty"): void {
+    if (this.#refused) return;
+    this.#judge(head).catch((error: unknown) => {
+      this.#fail(error);
+    });
+  }
+
+  /** The published head, then every newer one; a slow reader gets the newest only. Ends when `signal` is aborted. */
+  commits(signal: AbortSignal): AsyncIterable<PublishedHead> {
+    return this.#parts.publication.heads(signal);
+  }
+
+  status(): SequencerStatus {
+    const { publication, options } = this.#parts;
+    const reason = this.#reason ?? this.#clockProblem(options.clock.now());
+    return {
+      epoch: publication.published?.epoch ?? publication.newestEpoch,
+      timestampMs: publication.newestTimestampMs,
+      signing: reason === undefined,
+      ...(reason === undefined ? {} : { reason }),
+      pending: this.#unmerged,
+    };
+  }
+
+  /** Finishes the epoch being written and closes the database. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    const { thread, publication, store, lock } = this.#parts;
+    this.#ending.abort();
+    this.#timer.closeNow();
+    await thread.close();
+    await this.#running.catch(() => undefined);
+    publication.abandon(new Error("the log is closed"));
+    await publication.close();
+    await store.close();
+    await lock.release();
+  }
+
+  async #judge(head: string): Promise<void> {
+    const { opened, marks, thread } = this.#parts;
+    const wasPosted = (await marks.getCursor(POSTED_CURSOR)) !== undefined;
+    const { logKey } = readSettings(opened.configurationText);
+    const external = head === "room-empty" ? head : openCheckpoint(head, logKey);
+    const { refusal } = await thread.call("judge", external, wasPosted);
+    if (refusal === undefined) this.#allow();
+    else this.#refuse(refusal);
+  }
+
+  #allow(): void {
+    if (this.#reason === undefined || this.#refused) return;
+    this.#reason = undefined;
+    const signal = AbortSignal.any([this.#parts.options.signal, this.#ending.signal]);
+    this.#running = this.#timer.run(signal).catch((error: unknown) => {
+      this.#fail(error);
+    });
+  }
+
+  /** Nothing is signed any more on this database by this process. Reads go on. */
+  #refuse(reason: string): void {
+    this.#reason = reason;
+    this.#refused = true;
+    this.#ending.abort();
+  }
+
+  #fail(error: unknown): void {
+    const failure = error instanceof Error ? error : new Error("the sequencer failed", { cause: error });
+    this.#refuse(failure.message);
+    this.#parts.publication.abandon(failure);
+  }
+
+  async #closeEpoch(nowMs: number): Promise<number | undefined> {
+    const submitted = this.#submitted;
+    const { closed, taken, pending } = await this.#parts.thread.call("closeEpoch", nowMs);
+    if (!closed) return undefined;
+    return pending + Math.max(0, this.#submitted - submitted, submitted - taken);
+  }
+
+  #clockProblem(nowMs: number): string | undefined {
+    const ahead = this.#parts.publication.newestTimestampMs - nowMs;
+    return ahead > 0 ? `the clock is ${ahead} ms behind the newest epoch` : undefined;
+  }
+}

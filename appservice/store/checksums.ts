@@ -1,0 +1,45 @@
+import { hash } from "node:crypto";
+import { IntegrityError } from "./store.ts";
+
+/** LevelDB returns flipped bits without a word, so every value carries a version byte and a checksum over key and value. */
+
+const VALUE_FORMAT = 1;
+const CHECKSUM_BYTES = 8;
+const OVERHEAD = 1 + CHECKSUM_BYTES;
+
+/** `u8 format || payload || first 8 bytes of SHA-256(format || u16 key length || key || payload)`. */
+export function sealValue(key: Uint8Array, payload: Uint8Array): Uint8Array {
+  const sealed = new Uint8Array(payload.length + OVERHEAD);
+  sealed[0] = VALUE_FORMAT;
+  sealed.set(payload, 1);
+  sealed.set(checksum(key, payload).subarray(0, CHECKSUM_BYTES), payload.length + 1);
+  return sealed;
+}
+
+/** The payload of a sealed value (a view of it). Throws `IntegrityError`. */
+export function openValue(key: Uint8Array, sealed: Uint8Array): Uint8Array {
+  const payload = sealed.subarray(1, sealed.length - CHECKSUM_BYTES);
+  if (sealed.length < OVERHEAD || sealed[0] !== VALUE_FORMAT) throw damaged(key, "format");
+  const expected = checksum(key, payload);
+  for (let i = 0; i < CHECKSUM_BYTES; i++) {
+    if (sealed[payload.length + 1 + i] !== expected[i]) throw damaged(key, "checksum");
+  }
+  return payload;
+}
+
+/** Reused between calls, which never overlap: hashing runs to its end. */
+let scratch = Buffer.alloc(4_096);
+
+function checksum(key: Uint8Array, payload: Uint8Array): Uint8Array {
+  const length = 3 + key.length + payload.length;
+  if (scratch.length < length) scratch = Buffer.alloc(2 * length);
+  scratch[0] = VALUE_FORMAT;
+  scratch.writeUInt16BE(key.length, 1);
+  scratch.set(key, 3);
+  scratch.set(payload, 3 + key.length);
+  return hash("sha256", scratch.subarray(0, length), "buffer");
+}
+
+function damaged(key: Uint8Array, part: string): IntegrityError {
+  return new IntegrityError(`the record ${Buffer.from(key).toString("hex")} has a wrong ${part}`);
+}

@@ -1,0 +1,298 @@
+/**
+ * The map on disk: tiles of six levels. A tile holds the nodes below one inner node (the first tile: below the root) in
+ * pre-order, one byte each; a leaf adds its 80 bytes, a node on the lower edge with children the hash of the tile below.
+ * Inner hashes are not stored: they are recomputed and compared with the tile above, so that no flipped bit survives.
+ */
+import type { Hash } from "../../shared/crypto/hash.ts";
+import { bitAt } from "../../shared/map/map-proof.ts";
+import type { MapLeaf } from "../../shared/map/map-proof.ts";
+import { hashBytes, hashLeaf, hashNode, HASH_WORDS, sameHash, setHashWords } from "./map-hash.ts";
+import { numberKey, readU64, writeU64 } from "./records.ts";
+import type { Position } from "./records.ts";
+import { IntegrityError } from "./store.ts";
+
+/** Levels in one tile. */
+export const TILE_HEIGHT = 6;
+/** Tiles above this depth form the top of the map, which is kept in memory and saved now and then. */
+export const TOP_DEPTH: number = 2 * TILE_HEIGHT;
+
+/** Nodes of a tile stand as in a binary heap: 1 is the uppermost, 2p and 2p + 1 are below p, from 64 on is the edge. */
+const EDGE = 1 << TILE_HEIGHT;
+const SLOTS = 2 * EDGE;
+
+/** A child that is not there, a leaf, a node whose children stand in this tile, a node whose children are a tile. */
+export const NONE = 0;
+export const LEAF = 1;
+export const INNER = 2;
+export const LINK = 3;
+
+// ----------------------------------------------------------------------------------------------------------------- leaf
+
+const LEAF_BYTES = 80;
+
+/** A leaf of the map and the row of the change list that set it. */
+export interface StoredLeaf extends MapLeaf {
+  readonly position: Position;
+}
+
+/** `index || u64 n || history root || u64 position`: the first 72 bytes are what the leaf's hash covers. */
+export function encodeLeaf({ index, n, historyRoot, position }: StoredLeaf): Uint8Array {
+  const buffer = Buffer.allocUnsafe(LEAF_BYTES);
+  buffer.set(index, 0);
+  writeU64(buffer, 32, n);
+  buffer.set(historyRoot, 40);
+  writeU64(buffer, 72, position);
+  return buffer;
+}
+
+export function parseLeaf(bytes: Uint8Array): StoredLeaf {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, LEAF_BYTES);
+  return {
+    index: bytes.subarray(0, 32),
+    n: readU64(buffer, 32),
+    historyRoot: bytes.subarray(40, 72),
+    position: readU64(buffer, 72),
+  };
+}
+
+function sameIndex(leaf: Uint8Array, index: Hash): boolean {
+  for (let i = 0; i < 32; i++) if (leaf[i] !== index[i]) return false;
+  return true;
+}
+
+// ----------------------------------------------------------------------------------------------------------------- tile
+
+/**
+ * A tile in memory, with all its hashes. `writtenIn` is the epoch whose commit wrote the stored form, `copiedFor` the
+ * newest settling epoch for which an earlier form was kept; 0: never.
+ */
+export class Tile {
+  readonly prefix: Uint8Array;
+  readonly depth: number;
+  readonly kinds: Uint8Array = new Uint8Array(SLOTS);
+  readonly hashes: Int32Array = new Int32Array(SLOTS * HASH_WORDS);
+  readonly leaves: (Uint8Array | undefined)[] = [];
+  writtenIn = 0;
+  copiedFor = 0;
+
+  /** `prefix`: 32 bytes of which the first `depth` bits count. */
+  constructor(prefix: Uint8Array, depth: number) {
+    this.prefix = prefix;
+    this.depth = depth;
+  }
+
+  /** Where the walk towards an index ends in this tile: at a slot that is no inner node. */
+  slotOf(index: Hash): number {
+    let slot = 1;
+    while (this.kinds[slot] === INNER) slot = 2 * slot + bitAt(index, this.depthOf(slot));
+    return slot;
+  }
+
+  depthOf(slot: number): number {
+    return this.depth + 31 - Math.clz32(slot);
+  }
+
+  leafAt(slot: number): Uint8Array {
+    const leaf = this.leaves[slot];
+    if (leaf === undefined) throw new IntegrityError("a leaf of the map is missing from its tile");
+    return leaf;
+  }
+
+  /** The leaf of an index if it stands in this tile. */
+  leafOf(slot: number, index: Hash): Uint8Array | undefined {
+    const leaf = this.kinds[slot] === LEAF ? this.leafAt(slot) : undefined;
+    return leaf !== undefined && sameIndex(leaf, index) ? leaf : undefined;
+  }
+
+  setLeaf(slot: number, leaf: Uint8Array): void {
+    this.kinds[slot] = LEAF;
+    this.leaves[slot] = leaf;
+    hashLeaf(leaf, this.hashes, slot * HASH_WORDS);
+  }
+
+  setNone(slot: number): void {
+    this.kinds[slot] = NONE;
+    this.leaves[slot] = undefined;
+    this.hashes.fill(0, slot * HASH_WORDS, (slot + 1) * HASH_WORDS);
+  }
+
+  setLink(slot: number, hashes: Int32Array, at: number): void {
+    this.kinds[slot] = LINK;
+    this.leaves[slot] = undefined;
+    this.hashes.set(hashes.subarray(at, at + HASH_WORDS), slot * HASH_WORDS);
+  }
+
+  /** Turns a leaf into a node with that leaf below it. Only above the edge. */
+  splitLeaf(slot: number): void {
+    const leaf = this.leafAt(slot);
+    this.kinds[slot] = INNER;
+    this.leaves[slot] = undefined;
+    const below = 2 * slot + bitAt(leaf, this.depthOf(slot));
+    this.setNone(below ^ 1);
+    this.setLeaf(below, leaf);
+  }
+
+  rehash(slot: number): void {
+    hashNode(this.hashes, 2 * slot * HASH_WORDS, (2 * slot + 1) * HASH_WORDS, this.hashes, slot * HASH_WORDS);
+  }
+
+  hashAt(slot: number): Hash {
+    return hashBytes(this.hashes, slot * HASH_WORDS);
+  }
+
+  /** The prefix of the tile below an edge slot. */
+  childPrefix(slot: number): Uint8Array {
+    const prefix = this.prefix.slice();
+    for (let i = 0; i < TILE_HEIGHT; i++) {
+      if (((slot >> (TILE_HEIGHT - 1 - i)) & 1) === 0) continue;
+      const bit = this.depth + i;
+      prefix[bit >> 3] = (prefix[bit >> 3] ?? 0) | (0x80 >> (bit & 7));
+    }
+    return prefix;
+  }
+}
+
+/** A tile of the top on its way to another thread. */
+export interface PackedTile {
+  readonly prefix: Uint8Array;
+  readonly depth: number;
+  readonly kinds: Uint8Array;
+  readonly hashes: Int32Array;
+  readonly leaves: readonly (readonly [slot: number, leaf: Uint8Array])[];
+}
+
+/** Copies a tile: it goes on changing, and its leaves are parts of larger buffers. */
+export function packTile({ prefix, depth, kinds, hashes, leaves }: Tile): PackedTile {
+  const present: (readonly [number, Uint8Array])[] = [];
+  leaves.forEach((leaf, slot) => {
+    if (leaf !== undefined) present.push([slot, new Uint8Array(leaf)]);
+  });
+  return { prefix: new Uint8Array(prefix), depth, kinds: kinds.slice(), hashes: hashes.slice(), leaves: present };
+}
+
+export function unpackTile({ prefix, depth, kinds, hashes, leaves }: PackedTile): Tile {
+  const tile = new Tile(prefix, depth);
+  tile.kinds.set(kinds);
+  tile.hashes.set(hashes);
+  for (const [slot, leaf] of leaves) tile.leaves[slot] = leaf;
+  return tile;
+}
+
+export function isEdge(slot: number): boolean {
+  return slot >= EDGE;
+}
+
+/** The first tile of an empty map. */
+export function emptyTile(): Tile {
+  return new Tile(new Uint8Array(32), 0);
+}
+
+/** The prefix of length `depth` of an index, further bits zero. */
+export function prefixOf(index: Hash, depth: number): Uint8Array {
+  const prefix = new Uint8Array(32);
+  prefix.set(index.subarray(0, depth >> 3));
+  if ((depth & 7) !== 0) prefix[depth >> 3] = (index[depth >> 3] ?? 0) & (0xff << (8 - (depth & 7)));
+  return prefix;
+}
+
+// ----------------------------------------------------------------------------------------------------------------- keys
+
+/** Prefix first, so that the tiles of one path are neighbours on disk; six bytes of it unless the tile is deeper. */
+function place(tile: { readonly prefix: Uint8Array; readonly depth: number }): Buffer {
+  const length = tile.depth <= 48 ? 6 : 32;
+  const bytes = Buffer.allocUnsafe(length + 1);
+  bytes.set(tile.prefix.subarray(0, length), 0);
+  bytes[length] = tile.depth;
+  return bytes;
+}
+
+export function tileKey(tile: { readonly prefix: Uint8Array; readonly depth: number }): Uint8Array {
+  return Buffer.concat([Buffer.from("t"), place(tile)]);
+}
+
+/** The place of a tile as a name in memory. */
+export function tileName(tile: { readonly prefix: Uint8Array; readonly depth: number }): string {
+  return place(tile).toString("latin1");
+}
+
+/** Where the form that a tile had at a settling epoch is kept once it was overwritten; by epoch, so that old ones go at once. */
+export function settledTileKey(
+  settlingEpoch: number,
+  tile: { readonly prefix: Uint8Array; readonly depth: number },
+): Uint8Array {
+  return Buffer.concat([numberKey("s", settlingEpoch), place(tile)]);
+}
+
+// ------------------------------------------------------------------------------------------------------------- encoding
+
+const HEADER_BYTES = 16;
+/** Longest stored form: every slot on the edge a leaf. */
+const MAX_TILE_BYTES: number = HEADER_BYTES + SLOTS + EDGE * LEAF_BYTES;
+/** Written by one call at a time. */
+const scratch = Buffer.alloc(MAX_TILE_BYTES);
+
+/** `u64 written in || u64 copied for || nodes in pre-order`. */
+export function encodeTile(tile: Tile): Uint8Array {
+  writeU64(scratch, 0, tile.writtenIn);
+  writeU64(scratch, 8, tile.copiedFor);
+  return Buffer.from(scratch.subarray(0, encodeNode(tile, 1, HEADER_BYTES)));
+}
+
+function encodeNode(tile: Tile, slot: number, start: number): number {
+  const kind = tile.kinds[slot] ?? NONE;
+  scratch[start] = kind;
+  const at = start + 1;
+  if (kind === INNER) return encodeNode(tile, 2 * slot + 1, encodeNode(tile, 2 * slot, at));
+  if (kind === LEAF) {
+    scratch.set(tile.leafAt(slot), at);
+    return at + LEAF_BYTES;
+  }
+  if (kind === NONE) return at;
+  for (let i = 0; i < HASH_WORDS; i++) {
+    scratch.writeInt32BE(tile.hashes[slot * HASH_WORDS + i] ?? 0, at + 4 * i);
+  }
+  return at + 4 * HASH_WORDS;
+}
+
+/** When the stored form of a tile was written, and where its earlier form is. */
+export function ageOfTile(bytes: Uint8Array): { readonly writtenIn: number; readonly copiedFor: number } {
+  if (bytes.length < HEADER_BYTES) throw new IntegrityError("a tile of the map can't be read");
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  return { writtenIn: readU64(buffer, 0), copiedFor: readU64(buffer, 8) };
+}
+
+/** A tile from its stored form, all hashes computed. */
+export function parseTile(prefix: Uint8Array, depth: number, bytes: Uint8Array): Tile {
+  const tile = new Tile(prefix, depth);
+  Object.assign(tile, ageOfTile(bytes));
+  if (parseNode(tile, 1, bytes, HEADER_BYTES) !== bytes.length) throw new IntegrityError("a tile has bytes left over");
+  return tile;
+}
+
+function parseNode(tile: Tile, slot: number, bytes: Uint8Array, start: number): number {
+  const kind = bytes[start];
+  const at = start + 1;
+  if (kind === NONE) return at;
+  if (kind === LEAF && at + LEAF_BYTES <= bytes.length) {
+    tile.setLeaf(slot, bytes.subarray(at, at + LEAF_BYTES));
+    return at + LEAF_BYTES;
+  }
+  if (kind === LINK && isEdge(slot) && at + 32 <= bytes.length) {
+    tile.kinds[slot] = LINK;
+    setHashWords(tile.hashes, slot * HASH_WORDS, bytes, at);
+    return at + 32;
+  }
+  if (kind !== INNER || isEdge(slot)) throw new IntegrityError("a tile of the map can't be read");
+  tile.kinds[slot] = INNER;
+  const end = parseNode(tile, 2 * slot + 1, bytes, parseNode(tile, 2 * slot, bytes, at));
+  tile.rehash(slot);
+  return end;
+}
+
+/** Throws `IntegrityError` unless the tile's uppermost hash is the one that the tile above (or the epoch) says. */
+export function checkTile(tile: Tile, hashes: Int32Array, at: number): Tile {
+  if (!sameHash(tile.hashes, HASH_WORDS, hashes, at)) {
+    throw new IntegrityError(`the tile at depth ${tile.depth} of the map does not have the hash that stands above it`);
+  }
+  return tile;
+}

@@ -1,0 +1,372 @@
+/** Writes the map: the changes of one epoch into its tiles, and the tiles into the commit of the epoch. */
+import type { Hash } from "../../shared/crypto/hash.ts";
+import { HASH_WORDS, setHashWords } from "./map-hash.ts";
+import {
+  ageOfTile,
+  checkTile,
+  emptyTile,
+  encodeLeaf,
+  encodeTile,
+  INNER,
+  isEdge,
+  LEAF,
+  LINK,
+  NONE,
+  parseLeaf,
+  parseTile,
+  prefixOf,
+  settledTileKey,
+  Tile,
+  tileKey,
+  tileName,
+  TILE_HEIGHT,
+  TOP_DEPTH,
+} from "./map-tiles.ts";
+import type { StoredLeaf } from "./map-tiles.ts";
+import { BatchProver } from "./batch-prover.ts";
+import { topName } from "./map-reader.ts";
+import { numberKey, numbersOfKey, positionOf, TOP_KEY } from "./records.ts";
+import { appendToTip, rootOfTip } from "./histories.ts";
+import { eachRow } from "./change-lists.ts";
+import { getReferenced, IntegrityError } from "./store.ts";
+import type { KeyValue, Reads } from "./store.ts";
+
+/** The top is saved after this many changed leaves: what a restart replays, against what is written. */
+const SAVE_TOP_AFTER = 16_384;
+
+/** Deeper tiles kept between two epochs, about 5 kB each. */
+const MAX_LOADED = 8_192;
+
+/** When an epoch is written, and the newest settling epoch before it, whose tiles are kept. */
+export interface WriteTime {
+  readonly epoch: number;
+  readonly isSettling: boolean;
+  readonly settledBefore: number;
+}
+
+export interface MapChange {
+  readonly root: Hash;
+  /** Batch proof of the map before the epoch for the indices it changes. */
+  readonly proof: Uint8Array;
+  readonly puts: readonly KeyValue[];
+  /** Tiles of the top that differ from the epoch before. */
+  readonly changedTop: readonly Tile[];
+  readonly added: number;
+}
+
+/**
+ * The map after the newest epoch built. Written only through `apply`, by the thread of the sequencer; a failure inside
+ * leaves it unusable, and the process ends.
+ */
+export class MapWriter {
+  readonly #reads: Reads;
+  /** Tiles down to TOP_DEPTH stay in memory once read: at most 4,161 of them. */
+  readonly #resident = new Map<string, Tile>();
+  /** Deeper tiles read since the last epoch, which as a rule are those that the next one changes. */
+  readonly #loaded = new Map<string, Tile>();
+  /** Tiles of the top that changed since the top was saved. */
+  readonly #unsaved = new Set<Tile>();
+  #changedSinceSave = 0;
+
+  private constructor(reads: Reads) {
+    this.#reads = reads;
+  }
+
+  /** What a new database holds: an empty first tile, saved at epoch 0. */
+  static create(): readonly KeyValue[] {
+    const first = emptyTile();
+    return [{ key: tileKey(first), value: encodeTile(first) }, savedAt(0)];
+  }
+
+  /**
+   * The map after `epoch`, rebuilt from the saved top and the change lists since. Throws `IntegrityError` unless its root
+   * comes out as `root`.
+   */
+  static async open(reads: Reads, epoch: number, root: Hash): Promise<MapWriter> {
+    const writer = new MapWriter(reads);
+    await writer.#restoreTop(epoch);
+    const expected = new Int32Array(HASH_WORDS);
+    setHashWords(expected, 0, root, 0);
+    checkTile(writer.#first(), expected, 0);
+    return writer;
+  }
+
+  /** The tiles of the top, for readers. */
+  top(): readonly Tile[] {
+    return [...this.#resident.values()].filter((tile) => tile.depth < TOP_DEPTH);
+  }
+
+  /** The leaf of an index after the newest epoch built. */
+  find(index: Hash): StoredLeaf | undefined {
+    let tile = this.#first();
+    let slot = tile.slotOf(index);
+    while (tile.kinds[slot] === LINK) {
+      tile = this.#below(tile, slot);
+      slot = tile.slotOf(index);
+    }
+    const leaf = tile.leafOf(slot, index);
+    return leaf === undefined ? undefined : parseLeaf(leaf);
+  }
+
+  /** Sets leaves, in strictly increasing order of index, as one epoch. */
+  apply(leaves: readonly StoredLeaf[], time: WriteTime): MapChange {
+    const update = new Update(time);
+    const encoded = leaves.map(encodeLeaf);
+    const proof = new BatchProver((tile, slot) => this.#below(tile, slot)).prove(this.#first(), encoded);
+    if (leaves.length > 0) this.#update(this.#first(), encoded, update);
+    this.#loaded.clear();
+    this.#changedSinceSave += leaves.length;
+    for (const tile of update.changedTop) this.#unsaved.add(tile);
+    if (time.isSettling || this.#changedSinceSave >= SAVE_TOP_AFTER) this.#saveTop(update);
+    return {
+      root: this.#first().hashAt(1),
+      proof,
+      puts: update.puts,
+      changedTop: [...update.changedTop],
+      added: update.added,
+    };
+  }
+
+  #first(): Tile {
+    const first = this.#resident.get(topName(emptyTile()));
+    if (first === undefined) throw new IntegrityError("the map has no first tile");
+    return first;
+  }
+
+  #update(tile: Tile, leaves: readonly Uint8Array[], update: Update): void {
+    const touched = new Set<number>();
+    const below = new Map<number, Uint8Array[]>();
+    for (const leaf of leaves) this.#place(tile, leaf, touched, below, update);
+    for (const [slot, own] of below) this.#updateBelow(tile, slot, own, update);
+    rehashAbove(tile, touched);
+    if (tile.depth < TOP_DEPTH) update.changedTop.add(tile);
+    else this.#write(tile, update);
+  }
+
+  /** Puts a leaf into its slot, or on the list of the tile below. */
+  #place(
+    tile: Tile,
+    leaf: Uint8Array,
+    touched: Set<number>,
+    below: Map<number, Uint8Array[]>,
+    update: Update,
+  ): void {
+    let slot = tile.slotOf(leaf);
+    const replaced = tile.leafOf(slot, leaf) !== undefined;
+    while (!replaced && tile.kinds[slot] === LEAF && !isEdge(slot)) {
+      tile.splitLeaf(slot);
+      slot = tile.slotOf(leaf);
+    }
+    touched.add(slot);
+    if (tile.kinds[slot] === NONE || replaced) {
+      tile.setLeaf(slot, leaf);
+      if (!replaced) update.added += 1;
+      return;
+    }
+    const list = below.get(slot);
+    if (list === undefined) below.set(slot, [leaf]);
+    else list.push(leaf);
+  }
+
+  #updateBelow(tile: Tile, slot: number, leaves: readonly Uint8Array[], update: Update): void {
+    const child = tile.kinds[slot] === LINK ? this.#below(tile, slot) : this.#makeBelow(tile, slot);
+    this.#update(child, leaves, update);
+    tile.setLink(slot, child.hashes, HASH_WORDS);
+  }
+
+  /** A tile below an edge leaf, which moves into it. */
+  #makeBelow(tile: Tile, slot: number): Tile {
+    const child = new Tile(tile.childPrefix(slot), tile.depth + TILE_HEIGHT);
+    child.setLeaf(1, tile.leafAt(slot));
+    child.splitLeaf(1);
+    if (child.depth <= TOP_DEPTH) this.#resident.set(residentName(child), child);
+    return child;
+  }
+
+  #below(tile: Tile, slot: number): Tile {
+    const place = { prefix: tile.childPrefix(slot), depth: tile.depth + TILE_HEIGHT };
+    const tiles = place.depth <= TOP_DEPTH ? this.#resident : this.#loaded;
+    const name = residentName(place);
+    const known = tiles.get(name);
+    if (known !== undefined) return known;
+    const child = this.#read(place);
+    if (child === undefined) throw new IntegrityError("a tile of the map is missing from the database");
+    checkTile(child, tile.hashes, slot * HASH_WORDS);
+    if (this.#loaded.size >= MAX_LOADED) this.#loaded.clear();
+    tiles.set(name, child);
+    return child;
+  }
+
+  /** A tile from the store. What is read above TOP_DEPTH + 1 stays. */
+  #read({ prefix, depth }: { readonly prefix: Uint8Array; readonly depth: number }): Tile | undefined {
+    const bytes = this.#reads.get(tileKey({ prefix, depth }));
+    if (bytes === undefined) return undefined;
+    const tile = parseTile(prefix, depth, bytes);
+    if (depth <= TOP_DEPTH) this.#resident.set(residentName(tile), tile);
+    return tile;
+  }
+
+  /** Adds a tile to the commit; its stored form first moves to the settling epoch that still needs it. */
+  #write(tile: Tile, { time, puts }: Update): void {
+    const key = tileKey(tile);
+    if (tile.writtenIn !== 0 && tile.writtenIn <= time.settledBefore) {
+      const stored = getReferenced(this.#reads, key, "a tile of the map");
+      if (ageOfTile(stored).writtenIn !== tile.writtenIn) throw new IntegrityError("a tile is of another epoch");
+      puts.push({ key: settledTileKey(time.settledBefore, tile), value: stored });
+      tile.copiedFor = time.settledBefore;
+    }
+    tile.writtenIn = time.epoch;
+    puts.push({ key, value: encodeTile(tile) });
+  }
+
+  #saveTop(update: Update): void {
+    for (const tile of this.#unsaved) this.#write(tile, update);
+    this.#unsaved.clear();
+    this.#changedSinceSave = 0;
+    update.puts.push(savedAt(update.time.epoch));
+  }
+
+  /** Loads the saved top and brings it up to `epoch`: what lies below is already of that epoch. */
+  async #restoreTop(epoch: number): Promise<void> {
+    const [saved = 0] = numbersOfKey(getReferenced(this.#reads, TOP_KEY, "the place of the top"));
+    const first = this.#read(emptyTile());
+    if (first === undefined) throw new IntegrityError("the map has no first tile");
+    this.#loadTopBelow(first);
+    const stale = new Set<string>();
+    for (let each = saved + 1; each <= epoch; each++) {
+      for await (const leaf of leavesOf(this.#reads, each)) {
+        this.#changedSinceSave += 1;
+        this.#restoreLeaf(leaf, stale);
+      }
+    }
+    this.#refreshTop();
+  }
+
+  #loadTopBelow(first: Tile): void {
+    first.kinds.forEach((kind, slot) => {
+      if (kind !== LINK) return;
+      if (this.#read({ prefix: first.childPrefix(slot), depth: TILE_HEIGHT }) === undefined) {
+        throw new IntegrityError("a tile of the map is missing from the database");
+      }
+    });
+  }
+
+  /** Sets a leaf in the top, or, where a tile lies below its place, notes that the top has to take that tile's hash. */
+  #restoreLeaf(leaf: StoredLeaf, stale: Set<string>): void {
+    const place = { prefix: prefixOf(leaf.index, TOP_DEPTH), depth: TOP_DEPTH };
+    const name = residentName(place);
+    if (stale.has(name)) return;
+    const below = this.#resident.get(name) ?? this.#read(place);
+    if (below !== undefined) stale.add(name);
+    this.#setInTop(this.#first(), encodeLeaf(leaf), below);
+  }
+
+  /** `below`: the tile into which the leaf belongs, undefined if the leaf itself stands in the top. */
+  #setInTop(tile: Tile, leaf: Uint8Array, below: Tile | undefined): void {
+    this.#unsaved.add(tile);
+    let slot = tile.slotOf(leaf);
+    while (!isEdge(slot) && (below !== undefined || (tile.kinds[slot] === LEAF && !tile.leafOf(slot, leaf)))) {
+      if (tile.kinds[slot] === LEAF) tile.splitLeaf(slot);
+      else openSlot(tile, slot);
+      slot = tile.slotOf(leaf);
+    }
+    if (!isEdge(slot) || (below === undefined && tile.kinds[slot] !== LINK && isFree(tile, slot, leaf))) {
+      tile.setLeaf(slot, leaf);
+    } else if (tile.depth + TILE_HEIGHT === TOP_DEPTH) {
+      if (below === undefined) throw new IntegrityError("a tile of the map is missing from the database");
+      tile.setLink(slot, below.hashes, HASH_WORDS);
+    } else {
+      const child = this.#resident.get(residentName(childPlace(tile, slot))) ?? this.#restoreBelow(tile, slot);
+      this.#setInTop(child, leaf, below);
+      tile.setLink(slot, child.hashes, HASH_WORDS);
+    }
+  }
+
+  #restoreBelow(tile: Tile, slot: number): Tile {
+    if (tile.kinds[slot] === LEAF) return this.#makeBelow(tile, slot);
+    const child = new Tile(tile.childPrefix(slot), tile.depth + TILE_HEIGHT);
+    openSlot(child, 1);
+    this.#resident.set(residentName(child), child);
+    return child;
+  }
+
+  /** Hashes of the whole top, from its lower edge up. */
+  #refreshTop(): void {
+    const first = this.#first();
+    for (const tile of this.top()) if (tile.depth > 0) rehashAll(tile, 1);
+    first.kinds.forEach((kind, slot) => {
+      const child = kind === LINK ? this.#resident.get(residentName(childPlace(first, slot))) : undefined;
+      if (child !== undefined) first.setLink(slot, child.hashes, HASH_WORDS);
+    });
+    rehashAll(first, 1);
+  }
+}
+
+/** What one epoch writes, while it is being written. */
+class Update {
+  readonly time: WriteTime;
+  readonly puts: KeyValue[] = [];
+  readonly changedTop = new Set<Tile>();
+  added = 0;
+
+  constructor(time: WriteTime) {
+    this.time = time;
+  }
+}
+
+function savedAt(epoch: number): KeyValue {
+  return { key: TOP_KEY, value: numberKey("\0", epoch) };
+}
+
+function childPlace(tile: Tile, slot: number): { readonly prefix: Uint8Array; readonly depth: number } {
+  return { prefix: tile.childPrefix(slot), depth: tile.depth + TILE_HEIGHT };
+}
+
+function residentName(place: { readonly prefix: Uint8Array; readonly depth: number }): string {
+  const { prefix, depth } = place;
+  if (depth < TOP_DEPTH) return topName(place);
+  return depth === TOP_DEPTH ? `${depth}/${prefix[0] ?? 0}/${prefix[1] ?? 0}` : tileName(place);
+}
+
+function isFree(tile: Tile, slot: number, leaf: Uint8Array): boolean {
+  return tile.kinds[slot] === NONE || tile.leafOf(slot, leaf) !== undefined;
+}
+
+/** Turns an empty slot into a node with two empty children, to be filled. */
+function openSlot(tile: Tile, slot: number): void {
+  tile.kinds[slot] = INNER;
+  tile.setNone(2 * slot);
+  tile.setNone(2 * slot + 1);
+}
+
+/** Recomputes the nodes above some slots, each once, lowest first. */
+function rehashAbove(tile: Tile, touched: ReadonlySet<number>): void {
+  let row = touched;
+  const byDepth: Set<number>[] = [];
+  for (const slot of row) {
+    for (let above = slot >> 1; above >= 1; above >>= 1) {
+      const level = 31 - Math.clz32(above);
+      (byDepth[level] ??= new Set()).add(above);
+    }
+  }
+  row = new Set();
+  for (const level of byDepth.reverse()) for (const slot of level) tile.rehash(slot);
+}
+
+function rehashAll(tile: Tile, slot: number): void {
+  if (tile.kinds[slot] !== INNER) return;
+  rehashAll(tile, 2 * slot);
+  rehashAll(tile, 2 * slot + 1);
+  tile.rehash(slot);
+}
+
+/** The leaves that an epoch set, from its change list. */
+async function* leavesOf(reads: Reads, epoch: number): AsyncGenerator<StoredLeaf> {
+  let row = 0;
+  for await (const { index, before, commitments } of eachRow(reads, epoch)) {
+    const position = positionOf(epoch, row);
+    row += 1;
+    const tip = commitments.reduce((history, commitment) => appendToTip(history, commitment, position), before);
+    yield { index, n: tip.size, historyRoot: rootOfTip(tip), position };
+  }
+}
