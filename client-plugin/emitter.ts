@@ -3,7 +3,7 @@ export type EventMap = { readonly [event: string]: readonly unknown[] };
 
 /** Events for the host. A listener that throws does not disturb the others; its error goes to `onError`. */
 export class Emitter<Events extends EventMap> {
-  readonly #listeners = new Map<keyof Events, Set<(...parameters: never[]) => void>>();
+  readonly #listeners: { [Name in keyof Events]?: Set<(...parameters: Events[Name]) => void> } = {};
   readonly #onError: (error: unknown) => void;
 
   constructor(onError: (error: unknown) => void) {
@@ -12,18 +12,17 @@ export class Emitter<Events extends EventMap> {
 
   /** Returns the function that removes the listener. */
   on<Name extends keyof Events>(event: Name, listener: (...parameters: Events[Name]) => void): () => void {
-    const listeners = this.#listeners.get(event) ?? new Set();
+    const listeners = (this.#listeners[event] ??= new Set());
     listeners.add(listener);
-    this.#listeners.set(event, listeners);
     return () => {
       listeners.delete(listener);
     };
   }
 
   emit<Name extends keyof Events>(event: Name, ...parameters: Events[Name]): void {
-    for (const listener of [...(this.#listeners.get(event) ?? [])]) {
+    for (const listener of [...(this.#listeners[event] ?? [])]) {
       try {
-        (listener as (...parameters: Events[Name]) => void)(...parameters);
+        listener(...parameters);
       } catch (error) {
         this.#onError(error);
       }

@@ -19,8 +19,8 @@ export interface SeenKey {
   sentMs?: number;
   /** The class under which its absence was told. */
   told?: "notice" | "warning";
-  /** A promise of the log for a version that contains it: the answer to a refresh, as JSON. */
-  promise?: { readonly note: string; readonly opening: string; readonly entry: string };
+  /** The log promised a version that contains it. */
+  promised?: boolean;
 }
 
 /** One form for each key: canonical unpadded base64 of its bytes; a text that is no key is kept as it is. */

@@ -1,0 +1,75 @@
+/** What this device remembers about one user between checks. Local; written by the verifier alone. */
+import { decodeUnpadded, encodeUnpadded } from "../shared/encoding.ts";
+import type { ProvenLeaf } from "../shared/messages.ts";
+import type { AcceptedLeaf } from "../shared/proofs/settling.ts";
+import type { SeenKey } from "./seen-keys.ts";
+import type { Storage } from "./storage.ts";
+import type { VerdictCode } from "../shared/verdict-codes.ts";
+
+/** A state of a user's history that passed every check: an accepted leaf as JSON. */
+export interface Accepted {
+  readonly n: number;
+  /** Unpadded base64. */
+  readonly root: string;
+  /** Of the head it was proven at, and that head's record. */
+  readonly epoch: number;
+  readonly timestampMs: number;
+  readonly proven: ProvenLeaf;
+}
+
+/** The same as shared/proofs/ takes it. */
+export function acceptedLeaf({ n, root, epoch, timestampMs, proven }: Accepted): AcceptedLeaf {
+  return { n, root: decodeUnpadded(root), epoch, timestampMs, proven };
+}
+
+export function acceptedOf({ n, root, epoch, timestampMs, proven }: AcceptedLeaf): Accepted {
+  return { n, root: encodeUnpadded(root), epoch, timestampMs, proven };
+}
+
+/** A master key that took the place of another one. */
+export interface Reset {
+  readonly code: "reset-signed" | "reset-unsigned";
+  readonly from: string;
+  readonly to: string;
+  readonly atMs: number;
+}
+
+export interface ContactMemory {
+  accepted?: Accepted;
+  /** Canonical JSON of the newest entry; absent once erased. */
+  entry?: string;
+  /** Since when the history has been followed without a gap. */
+  followedSinceMs?: number;
+  /** The newest accepted state that has settled, then those that have not, oldest first. */
+  unsettled: Accepted[];
+  seen: SeenKey[];
+  /** Notes of promises that were taken and are not due yet. */
+  promises: string[];
+  /** Ids of the keys that were in the store at the last complete check. */
+  checkedKeys?: string[];
+  reset?: Reset;
+  /** Since when each grey code has stood without a break. */
+  greySince: Partial<Record<VerdictCode, number>>;
+  /** Since when the store holds older keys than the newest entry. */
+  behindSinceMs?: number;
+  /** First sight of each unsigned device, by key id. */
+  unsignedSince: Record<string, number>;
+  /** A contact's gossip agreed with the head known here. */
+  agreedMs?: number;
+  lastCompleteMs?: number;
+  /** The first epoch at which the own account was seen here: settling epochs before it are none of ours. */
+  followedFromEpoch?: number;
+}
+
+export function emptyMemory(): ContactMemory {
+  return { unsettled: [], seen: [], promises: [], greySince: {}, unsignedSince: {} };
+}
+
+export async function readMemory(storage: Storage, userId: string): Promise<ContactMemory> {
+  const stored = await storage.get(`contact:${userId}`);
+  return stored === undefined ? emptyMemory() : { ...emptyMemory(), ...(JSON.parse(stored) as ContactMemory) };
+}
+
+export async function writeMemory(storage: Storage, userId: string, memory: ContactMemory): Promise<void> {
+  await storage.set(`contact:${userId}`, JSON.stringify(memory));
+}

@@ -1,0 +1,240 @@
+/**
+ * The part of a check that needs no I/O: a proven entry against what encryption uses, what this account pinned, and what
+ * it accepted before. protocol 3.1, steps 8 to 10, and 3.2.
+ */
+import type { Entry } from "../shared/directory/entry.ts";
+import { compareStatements } from "../shared/directory/statement.ts";
+import type { Stated } from "../shared/directory/statement.ts";
+import { encodeUnpadded } from "../shared/encoding.ts";
+import {
+  OWN_HISTORY_GROUND_AFTER_MS,
+  OWN_UNSIGNED_DEVICE_AFTER_MS,
+  STORE_BEHIND_LONG_AFTER_MS,
+} from "../shared/parameters.ts";
+import { classOf } from "../shared/verdict-codes.ts";
+import type { VerdictCode } from "../shared/verdict-codes.ts";
+import type { ContactMemory } from "./contact-memory.ts";
+import type { Pin } from "./contacts.ts";
+import type { StoreKeys } from "./matrix.ts";
+import { keysOfEntry, keysOfStore } from "./seen-keys.ts";
+import type { SeenKey } from "./seen-keys.ts";
+import type { Finding, Verdict } from "./verdict.ts";
+import { unchecked } from "./verdict.ts";
+
+/** Everything that is known when a lookup has passed its proofs. */
+export interface Known {
+  readonly userId: string;
+  readonly nowMs: number;
+  readonly store: StoreKeys;
+  readonly pin: Pin | undefined;
+  readonly memory: ContactMemory;
+  /** The newest entry; undefined once its content was erased. */
+  readonly entry: Entry | undefined;
+  /** The entry last accepted before this check. */
+  readonly previous: Entry | undefined;
+  readonly n: number;
+  /** Ids of keys found in older versions. */
+  readonly older: ReadonlySet<string>;
+  /** Merge delay of the log and slack of the policy, together. */
+  readonly patienceMs: number;
+  /** A grey reason that the head itself gives (`stale`, `clock`, `quorum-missing`). */
+  readonly headReason: VerdictCode | undefined;
+  readonly quorumMet: boolean;
+}
+
+export interface Judgement {
+  readonly verdict: Verdict;
+  readonly findings: readonly Finding[];
+  /** When to look again, if nothing changes before. */
+  readonly againMs: number | undefined;
+}
+
+/** Judges, and brings the memory up to date. */
+export function judge(known: Known): Judgement {
+  const resets = judgeStatement(known);
+  const keys = judgeKeys(known);
+  const findings = [...resets, ...keys.findings, ...judgeEntry(known)];
+  return { verdict: verdictOf(known, keys), findings, againMs: keys.againMs };
+}
+
+function finding(known: Known, code: VerdictCode, key: string, more: Partial<Finding> = {}): Finding {
+  const { class: weight, otherwise } = classOf(code);
+  const raised = otherwise?.when === "pinned" && known.pin !== undefined ? otherwise.class : weight;
+  return { code, class: raised, key, sinceMs: known.nowMs, ...more };
+}
+
+// ------------------------------------------------------------------------------------------------- step 8: every key
+
+interface KeyJudgement {
+  readonly findings: readonly Finding[];
+  readonly pending: readonly SeenKey[];
+  readonly behind: boolean;
+  readonly againMs: number | undefined;
+}
+
+function judgeKeys(known: Known): KeyJudgement {
+  const { memory, nowMs, patienceMs } = known;
+  dropFound(known);
+  const overdue = memory.seen.filter(({ firstSeenMs }) => nowMs >= firstSeenMs + patienceMs);
+  const findings = batches(overdue).map((batch) => neverLogged(known, batch));
+  const behind = memory.seen.length === 0 && isBehind(known);
+  if (behind) memory.behindSinceMs ??= nowMs;
+  else delete memory.behindSinceMs;
+  const long = behind && nowMs - (memory.behindSinceMs ?? nowMs) >= STORE_BEHIND_LONG_AFTER_MS;
+  if (long) findings.push(finding(known, "store-behind-long", String(known.n), { sinceMs: memory.behindSinceMs ?? nowMs }));
+  if (memory.seen.length === 0 && !behind) memory.checkedKeys = [...keysOfStore(known.store).keys()];
+  return { findings, pending: memory.seen, behind, againMs: nextLook(known) };
+}
+
+/** Only a version that contains a key clears it. Devices whose object in the entry is unreadable are told as such. */
+function dropFound({ memory, entry, older }: Known): void {
+  const newest = entry === undefined ? new Set<string>() : keysOfEntry(entry);
+  memory.seen = memory.seen.filter(({ id, deviceId }) => {
+    const unreadable = deviceId !== undefined && entry?.devices.get(deviceId)?.kind === "unreadable";
+    return !newest.has(id) && !older.has(id) && !unreadable;
+  });
+}
+
+/** Keys first seen at one moment are one fact. */
+function batches(keys: readonly SeenKey[]): SeenKey[][] {
+  const byTime = new Map<number, SeenKey[]>();
+  for (const key of keys) byTime.set(key.firstSeenMs, [...(byTime.get(key.firstSeenMs) ?? []), key]);
+  return [...byTime.values()];
+}
+
+function neverLogged(known: Known, batch: readonly SeenKey[]): Finding {
+  const devices = batch.map(({ deviceId }) => deviceId).filter((deviceId) => deviceId !== undefined);
+  const master = batch.find(({ id }) => id.startsWith("master "));
+  const first = master ?? batch[0];
+  const key = first?.id ?? "";
+  const sinceMs = first?.firstSeenMs ?? known.nowMs;
+  const about = devices.length === 0 ? { sinceMs } : { sinceMs, devices };
+  if (master !== undefined && known.pin !== undefined) return finding(known, "pin-mismatch", key, about);
+  const replaced = master === undefined && devices.some((deviceId) => known.entry?.devices.get(deviceId)?.kind === "device");
+  if (replaced) return finding(known, "device-key-changed", key, about);
+  const sent = batch.some(({ sentMs }) => sentMs !== undefined);
+  for (const seen of batch) seen.told = sent ? "warning" : "notice";
+  return finding(known, "key-never-logged", key, { ...about, class: sent ? "warning" : "notice" });
+}
+
+/** The store is what an older version said, or lacks something of the newest. */
+function isBehind({ entry, store }: Known): boolean {
+  if (entry?.kind !== "keys") return false;
+  const [newest, held] = [keysOfEntry(entry), keysOfStore(store)];
+  const unreadable = (deviceId: string | undefined): boolean =>
+    deviceId !== undefined && entry.devices.get(deviceId)?.kind === "unreadable";
+  const extra = [...held].some(([id, { deviceId }]) => !newest.has(id) && !unreadable(deviceId));
+  return extra || [...newest].some((id) => !held.has(id));
+}
+
+/** First pause between looks at a key that is not logged yet; each next one is half the time waited so far. */
+const FIRST_PAUSE_MS = 1_000;
+
+function nextLook({ memory, nowMs, patienceMs }: Known): number | undefined {
+  const times = memory.seen
+    .filter(({ firstSeenMs }) => nowMs < firstSeenMs + patienceMs)
+    .map(({ firstSeenMs }) =>
+      Math.min(firstSeenMs + patienceMs, nowMs + Math.max(FIRST_PAUSE_MS, (nowMs - firstSeenMs) / 2)),
+    );
+  return times.length === 0 ? undefined : Math.min(...times);
+}
+
+// ----------------------------------------------------------------------------------------- steps 9 and 10: the entry
+
+function masterOf(entry: Entry | undefined): string | undefined {
+  return entry?.masterKey?.kind === "key" ? encodeUnpadded(entry.masterKey.key) : undefined;
+}
+
+/** The statement and the master key, compared with those last accepted. */
+function judgeStatement(known: Known): Finding[] {
+  const { entry, previous, userId, memory, nowMs } = known;
+  if (entry?.kind !== "keys") return [];
+  const stated = (of: Entry): Stated => ({
+    userId,
+    masterKey: of.masterKey?.kind === "key" ? of.masterKey.key : undefined,
+    statement: of.statement,
+  });
+  const codes = compareStatements(previous === undefined ? undefined : stated(previous), stated(entry));
+  return codes.map((code) => {
+    const [from, to] = [masterOf(previous) ?? "", masterOf(entry) ?? ""];
+    if (code === "reset-signed" || code === "reset-unsigned") memory.reset = { code, from, to, atMs: nowMs };
+    return finding(known, code, `${to} ${String(entry.statement?.counter ?? 0)}`);
+  });
+}
+
+/** What the entry itself shows to be wrong. */
+function judgeEntry(known: Known): Finding[] {
+  const { entry, store, pin } = known;
+  if (entry === undefined) return [];
+  if (entry.kind === "closed") return [finding(known, "account-closed", String(known.n))];
+  const found: Finding[] = [];
+  if (entry.kind === "refused") {
+    const grave = pin !== undefined || [...store.devices].length > (known.previous?.devices.size ?? 0);
+    found.push(finding(known, "entry-refused", String(known.n), { class: grave ? "warning" : "notice" }));
+  }
+  const master = masterOf(entry);
+  if (entry.selfSigningKey?.kind === "key" && !entry.selfSigningKey.signedByMaster) {
+    found.push(finding(known, "chain-broken", master ?? ""));
+  }
+  const compared = pin === undefined || master === undefined || pin.masterKey === master;
+  if (!compared && known.memory.reset?.to !== master) found.push(finding(known, "pin-mismatch", `master ${master}`));
+  for (const [deviceId, device] of entry.devices) {
+    if (device.kind !== "unreadable") continue;
+    found.push(finding(known, "device-unreadable", `${deviceId} ${encodeUnpadded(device.digest)}`, { devices: [deviceId] }));
+  }
+  return [...found, ...judgeUnsigned(known, entry)];
+}
+
+/** A new device is unsigned until its owner has verified it: told when that has not happened for ten minutes. */
+function judgeUnsigned({ memory, nowMs, ...known }: Known, entry: Entry): Finding[] {
+  const unsigned = [...entry.devices].flatMap(([deviceId, device]) =>
+    device.kind === "device" && !device.signedByOwner && !device.dehydrated && entry.selfSigningKey !== undefined
+      ? [{ deviceId, id: `${deviceId} ${encodeUnpadded(device.ed25519)}` }]
+      : [],
+  );
+  memory.unsignedSince = Object.fromEntries(unsigned.map(({ id }) => [id, memory.unsignedSince[id] ?? nowMs]));
+  return unsigned
+    .filter(({ id }) => nowMs - (memory.unsignedSince[id] ?? nowMs) >= OWN_UNSIGNED_DEVICE_AFTER_MS)
+    .map(({ deviceId, id }) =>
+      finding({ memory, nowMs, ...known }, "device-unsigned", id, {
+        devices: [deviceId],
+        sinceMs: memory.unsignedSince[id] ?? nowMs,
+      }),
+    );
+}
+
+// ------------------------------------------------------------------------------------------------------ the verdict
+
+function verdictOf(known: Known, { pending, behind }: KeyJudgement): Verdict {
+  const { entry, store, headReason } = known;
+  if (pending.length > 0) return pendingVerdict(known, pending);
+  if (behind) return unchecked("store-behind");
+  if (headReason !== undefined) return unchecked(headReason);
+  if (entry?.kind === "closed") return unchecked("account-closed");
+  if (entry?.kind === "refused") return unchecked("entry-refused");
+  const master = masterOf(entry);
+  if (master === undefined || store.masterKey === undefined) return unchecked("identity-missing");
+  return pinVerdict(known, master) ?? groundVerdict(known);
+}
+
+function pendingVerdict(known: Known, pending: readonly SeenKey[]): Verdict {
+  const promised = pending.every((key) => key.promised === true);
+  return unchecked(promised ? "promise-pending" : "key-pending");
+}
+
+/** The verdict of a comparison in person; undefined where there was none, or its key gave its word for the new one. */
+function pinVerdict({ pin, memory, nowMs }: Known, master: string): Verdict | undefined {
+  if (pin === undefined) return undefined;
+  if (pin.masterKey === master) return { kind: "verified", method: pin.method, atMs: pin.atMs };
+  const reset = memory.reset?.to === master ? memory.reset : undefined;
+  if (reset?.code === "reset-signed") return undefined;
+  return { kind: "warning", code: reset?.code ?? "pin-mismatch", sinceMs: reset?.atMs ?? nowMs };
+}
+
+function groundVerdict({ quorumMet, memory, nowMs }: Known): Verdict {
+  if (quorumMet) return { kind: "consistent", ground: "quorum" };
+  const followedMs = nowMs - (memory.followedSinceMs ?? nowMs);
+  if (followedMs >= OWN_HISTORY_GROUND_AFTER_MS) return { kind: "consistent", ground: "own-history" };
+  if (memory.agreedMs !== undefined) return { kind: "consistent", ground: "contact" };
+  return unchecked("first-look");
+}

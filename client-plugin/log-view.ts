@@ -1,0 +1,507 @@
+/**
+ * One log as this account sees it: its pinned key, the newest head, accepted configurations, settling epochs. Every answer
+ * goes through the proofs of shared/ here, and nothing unproven leaves.
+ */
+import type { Cosignature } from "../shared/crypto/cosignature.ts";
+import { openCosignatures } from "../shared/crypto/cosignature.ts";
+import { parseVkey } from "../shared/crypto/signed-note.ts";
+import type { NoteKey } from "../shared/crypto/signed-note.ts";
+import { parseConfiguration } from "../shared/directory/configuration.ts";
+import type { Configuration } from "../shared/directory/configuration.ts";
+import type { Entry } from "../shared/directory/entry.ts";
+import { decodeUnpadded, encodeHex } from "../shared/encoding.ts";
+import { VerificationError } from "../shared/errors.ts";
+import { verifyVersion } from "../shared/history/history.ts";
+import { openCheckpoint } from "../shared/log/checkpoint.ts";
+import type { EpochRecord } from "../shared/log/epoch-record.ts";
+import { epochLeafHash, parseEpochRecord } from "../shared/log/epoch-record.ts";
+import { entryTile, hashReaderFromTiles, parseEntryBundle, tilePath, tilesForInclusion } from "../shared/log/tiles.ts";
+import { proveInclusion, verifyInclusion } from "../shared/merkle/inclusion.ts";
+import { LOG_DOMAINS } from "../shared/merkle/tree.ts";
+import { decodePath, serverOfUser } from "../shared/messages.ts";
+import type { HeadPart, PromisePart, Statement, VersionPart, WellKnown } from "../shared/messages.ts";
+import {
+  DAY_MS,
+  HEAD_ROLLED_BACK_AFTER_MS,
+  HEAD_WITHHELD_AFTER_MS,
+  STALE_EXTRA_MS,
+  STALE_HEARTBEATS,
+} from "../shared/parameters.ts";
+import type { VersionProof } from "../shared/proofs/evidence.ts";
+import { acceptConfiguration, verifyHead } from "../shared/proofs/head.ts";
+import type { VerifiedHead } from "../shared/proofs/head.ts";
+import { checkAuthority, verifyContent, verifyIndex, verifyUser } from "../shared/proofs/lookup.ts";
+import type { VerifiedLookup } from "../shared/proofs/lookup.ts";
+import { verifySettled, verifySettlingRecords } from "../shared/proofs/settling.ts";
+import type { AcceptedLeaf, VerifiedSettled, VerifiedSettling } from "../shared/proofs/settling.ts";
+import { inStep } from "../shared/proofs/step.ts";
+import { VerdictError } from "../shared/verdict-codes.ts";
+import type { VerdictCode } from "../shared/verdict-codes.ts";
+import type { Clock } from "./clock.ts";
+import { consistencyPath, readTile, signedHead } from "./heads.ts";
+import type { SignedHead } from "./heads.ts";
+import { ServiceFailure } from "./log-client.ts";
+import type { LogClient } from "./log-client.ts";
+import type { Policy } from "./policy.ts";
+import type { Storage } from "./storage.ts";
+import type { Finding } from "./verdict.ts";
+
+/** What this device keeps about a log. Stored as JSON. */
+export interface LogMemory {
+  wellKnown: WellKnown;
+  newest?: HeadPart;
+  /** Texts of accepted configurations by hash, and the head that proved the newest of them. */
+  configurations: Record<string, string>;
+  configured?: { readonly hash: string; readonly proven: HeadPart };
+  /** Heads from elsewhere that are not yet tied to ours. */
+  pending: SignedHead[];
+  /** Since when the service shows less than is known. */
+  behindSinceMs?: number;
+  /** Since when the head has not been fresh. */
+  staleSinceMs?: number;
+  /** Most cosignatures of the policy ever met. */
+  quorum?: number;
+  /** It took the place of another log, properly; told once. */
+  moved?: boolean;
+}
+
+/** A lookup that passed steps 1 to 7 and settling. */
+export interface Looked extends VerifiedLookup {
+  readonly configurationText: string;
+  /** A reason to confirm nothing new, given by the head. */
+  readonly headReason: VerdictCode | undefined;
+  /** The client's policy is met by cosignatures. */
+  readonly quorumMet: boolean;
+  /** The settling epoch that was looked at. */
+  readonly settledEpoch: number;
+  /** What the log itself gave to tell. */
+  readonly findings: readonly Finding[];
+}
+
+/** What the caller accepted before about a user. */
+export interface KnownOfUser {
+  readonly accepted?: AcceptedLeaf | undefined;
+  /** The newest leaf accepted at or before an epoch. */
+  readonly acceptedBy?: (epoch: number) => AcceptedLeaf | undefined;
+}
+
+/** A version of a history, proven under the lookup it was asked with. `entry` is absent once erased. */
+export interface VerifiedVersion {
+  readonly version: number;
+  readonly epoch: number;
+  readonly commitment: Uint8Array;
+  readonly entry?: Entry;
+  readonly part: VersionProof;
+}
+
+interface NewConfiguration {
+  readonly hash: string;
+  readonly text: string;
+  readonly configuration: Configuration;
+  /** Another one was accepted before. */
+  readonly isChange: boolean;
+}
+
+/** Where logs are found by server name. Undefined: the server has none. Throws `ServiceFailure`, `VerdictError`. */
+export interface LogViews {
+  of(serverName: string): Promise<LogView | undefined>;
+}
+
+export interface LogViewOptions {
+  readonly serverName: string;
+  readonly client: LogClient;
+  readonly memory: LogMemory;
+  readonly storage: Storage;
+  readonly clock: Clock;
+  readonly policy: Policy;
+  /** Called with each head that became the newest. */
+  readonly onHead: (serverName: string, head: HeadPart, logKey: string) => void;
+}
+
+const MAX_PENDING_HEADS = 16;
+/** A replica may be this much behind another one: asked again once. */
+const REPLICA_PAUSE_MS = 2_000;
+
+export class LogView {
+  readonly #options: LogViewOptions;
+  readonly #key: NoteKey;
+  readonly #configurations = new Map<string, Configuration>();
+  readonly #indices = new Map<string, Uint8Array>();
+  readonly #settlings = new Map<number, VerifiedSettling>();
+  /** The largest head a poll has shown, and when it was new. */
+  #polled: { readonly size: number; readonly atMs: number } | undefined;
+  /** Heads are judged one after the other. */
+  #tail: Promise<unknown> = Promise.resolve();
+
+  constructor(options: LogViewOptions) {
+    this.#options = options;
+    this.#key = parseVkey(options.memory.wellKnown.log_key);
+    for (const [hash, text] of Object.entries(options.memory.configurations)) {
+      this.#configurations.set(hash, parseConfiguration(text));
+    }
+  }
+
+  /** Verifier key of the log. */
+  get logKey(): string {
+    return this.#options.memory.wellKnown.log_key;
+  }
+  get newest(): HeadPart | undefined {
+    return this.#options.memory.newest;
+  }
+
+  /** A complete lookup of one user. */
+  async lookup(userId: string, known: KnownOfUser = {}): Promise<Looked> {
+    const { client } = this.#options;
+    checkAuthority(this.#key, userId);
+    const first = await client.lookup(userId);
+    const isBehind = this.#sizeOf(first.head) < this.#knownSize();
+    if (isBehind) await this.#options.clock.sleep(REPLICA_PAUSE_MS, new AbortController().signal);
+    const answer = isBehind ? await client.lookup(userId) : first;
+    const { head, findings } = await this.#inOrder(async () => await this.#head(answer.head));
+    const settling = await this.#settling(head, answer.user.settling.epoch);
+    const { accepted } = known;
+    const path = await this.#historyPath(userId, accepted, answer.user.leaf?.n);
+    const acceptedBySettling = known.acceptedBy?.(settling.record.epoch);
+    const index = this.#indices.get(userId);
+    const looked = verifyUser(
+      head,
+      {
+        path,
+        settling,
+        ...(index === undefined ? {} : { index }),
+        ...(accepted === undefined ? {} : { accepted }),
+        ...(acceptedBySettling === undefined ? {} : { acceptedBySettling }),
+      },
+      userId,
+      answer.user,
+    );
+    this.#indices.set(userId, looked.index);
+    return { ...looked, findings, settledEpoch: settling.record.epoch, ...this.#standing(head) };
+  }
+
+  #standing(head: VerifiedHead): Pick<Looked, "configurationText" | "headReason" | "quorumMet"> {
+    const { memory, policy } = this.#options;
+    const hash = encodeHex(head.record.configurationHash);
+    const configurationText = memory.configurations[hash] ?? "";
+    return { configurationText, headReason: head.stale ? "stale" : undefined, quorumMet: policy.quorum > 0 };
+  }
+
+  /** Versions `from` to `to` of the history that a lookup proved. */
+  async versions(looked: Looked, from: number, to: number): Promise<VerifiedVersion[]> {
+    const { leaf, userId } = looked;
+    if (leaf === undefined) return [];
+    const answer = await this.#options.client.historyVersions(userId, from, to);
+    if (answer.n !== leaf.n) throw new ServiceFailure("busy", "the history grew while it was read");
+    const versions = answer.versions.map((part) => this.#version(looked, part));
+    if (versions.some(({ version }, at) => version !== from + at) || versions.length !== to - from + 1) {
+      throw new VerificationError("malformed", "the answer holds other versions than were asked for");
+    }
+    return versions;
+  }
+
+  #version({ leaf, userId }: Looked, part: VersionPart): VerifiedVersion {
+    const { version, epoch, proof } = part;
+    const commitment = inStep("history-leaf", () => decodeUnpadded(part.commitment));
+    inStep("history-leaf", () => {
+      verifyVersion({ version, epoch, commitment }, decodePath(proof), leaf ?? { n: 0, root: commitment });
+    });
+    const content = verifyContent(undefined, userId, version, commitment, part);
+    const proven: VersionProof = { version, epoch, commitment: part.commitment, proof };
+    return { version, epoch, commitment, part: proven, ...(content === undefined ? {} : { entry: content.entry }) };
+  }
+
+  /** The own leaf at the newest settling epoch at or before `epoch`, as verified as a lookup's settling part. */
+  async settledAt(looked: Looked, epoch: number, accepted: AcceptedLeaf | undefined): Promise<{ epoch: number } & VerifiedSettled> {
+    const { head, userId, index } = looked;
+    const answer = await this.#options.client.settled(userId, epoch);
+    const settling = await this.#settling(head, answer.epoch);
+    if (answer.epoch > epoch) throw new VerdictError("settle-overdue", "a later settling epoch than asked for");
+    inStep("index-proof", () => verifyIndex(head.configuration, index, userId, answer.vrf_proof));
+    const headLeaf = looked.leaf === undefined ? undefined : { n: looked.leaf.n, root: looked.leaf.root };
+    const context = { index, headLeaf, headProven: looked.proven, accepted };
+    const settled = verifySettled(head, settling, context, answer);
+    return { epoch: answer.epoch, ...settled };
+  }
+
+  /** When the epochs of a history were closed: records proven under the head of a lookup. */
+  async recordsAt({ head }: Looked, epochs: readonly number[]): Promise<Map<number, EpochRecord>> {
+    const records = new Map<number, EpochRecord>();
+    for (const epoch of new Set(epochs)) records.set(epoch, await this.#recordAt(head, epoch));
+    return records;
+  }
+
+  async #recordAt({ checkpoint: { size, root } }: VerifiedHead, epoch: number): Promise<EpochRecord> {
+    const tiles = async (path: string): Promise<Uint8Array> => await this.#tile(path);
+    const bundle = entryTile(epoch, size);
+    const entries = parseEntryBundle(await tiles(tilePath(bundle)), bundle.width);
+    const bytes = entries[epoch % 256];
+    if (bytes === undefined) throw new VerificationError("malformed", "an entry is missing in its tile");
+    const read = new Map<string, Uint8Array>();
+    for (const tile of tilesForInclusion(epoch, size)) read.set(tilePath(tile), await readTile(tiles, tile));
+    const path = proveInclusion(LOG_DOMAINS, hashReaderFromTiles(read, size), epoch, size);
+    verifyInclusion(LOG_DOMAINS, { leafHash: epochLeafHash(bytes), index: epoch, size, root, path });
+    return parseEpochRecord(bytes);
+  }
+
+  async refresh(userId: string): Promise<PromisePart | undefined> {
+    return await this.#options.client.refresh(userId);
+  }
+  async enrol(): Promise<{ room_id: string }> {
+    return await this.#options.client.enrol();
+  }
+  async putStatement(statement: Statement): Promise<void> {
+    await this.#options.client.putStatement(statement);
+  }
+  async acknowledge(version: number, historyRoot: Uint8Array, signature: string): Promise<void> {
+    await this.#options.client.acknowledge(version, historyRoot, signature);
+  }
+
+  /**
+   * A head somebody else holds. It must be signed by the pinned key, and is tied to ours now or when ours has grown.
+   * Throws `head-signature`, `head-fork`, `heads-unreconciled`.
+   */
+  async takeHead(note: string): Promise<void> {
+    const opened = inStep("head-signature", () => openCheckpoint(note, this.#key));
+    await this.#inOrder(async () => {
+      const { memory } = this.#options;
+      const head = signedHead(note, opened);
+      if (memory.pending.some(({ checkpoint }) => checkpoint === note)) return;
+      memory.pending = [...memory.pending, head].slice(-MAX_PENDING_HEADS);
+      const newest = this.#newest();
+      if (newest !== undefined) await this.#reconcilePending(newest);
+      await this.#store();
+    });
+  }
+
+  /**
+   * Asks for the newest head without naming a user, and ties it to ours. Returns whether the log stands still. Throws
+   * `head-fork`, `heads-unreconciled`, or what `#behind` says.
+   */
+  async poll(): Promise<{ stale: boolean }> {
+    const note = await this.#options.client.checkpoint();
+    return await this.#inOrder(async () => {
+      const { memory, clock } = this.#options;
+      const head = signedHead(note, inStep("head-signature", () => openCheckpoint(note, this.#key)));
+      const newest = this.#newest();
+      if (newest === undefined) return { stale: false };
+      try {
+        await this.#pathBetween(newest, head);
+        if (head.size < newest.size) throw this.#behind();
+        await this.#reconcilePending(head);
+      } catch (error) {
+        if (error instanceof VerdictError && error.code === "head-fork") memory.pending.push(head);
+        throw error;
+      }
+      if (head.size > newest.size && this.#polled?.size !== head.size) this.#polled = { size: head.size, atMs: clock.now() };
+      if (head.size > newest.size) memory.pending = [...memory.pending, head].slice(-MAX_PENDING_HEADS);
+      return { stale: this.#isOld() };
+    });
+  }
+
+  /** Neither a record nor a poll has shown anything new for too long. */
+  #isOld(): boolean {
+    const { memory, clock } = this.#options;
+    if (memory.newest === undefined) return false;
+    const record = parseEpochRecord(decodeUnpadded(memory.newest.record));
+    const heartbeatMs = this.#configurations.get(encodeHex(record.configurationHash))?.heartbeat_ms ?? 0;
+    const lastMs = Math.max(record.timestampMs, this.#polled?.atMs ?? 0);
+    return clock.now() - lastMs > STALE_HEARTBEATS * heartbeatMs + STALE_EXTRA_MS;
+  }
+
+  /** How often the log makes an epoch at least; undefined until a head is known. */
+  get heartbeatMs(): number | undefined {
+    const hash = this.#options.memory.configured?.hash;
+    return hash === undefined ? undefined : this.#configurations.get(hash)?.heartbeat_ms;
+  }
+
+  async #inOrder<T>(task: () => Promise<T>): Promise<T> {
+    const result = this.#tail.then(task);
+    this.#tail = result.catch(() => undefined);
+    return await result;
+  }
+
+  #newest(): SignedHead | undefined {
+    const { newest } = this.#options.memory;
+    return newest === undefined ? undefined : signedHead(newest.checkpoint, openCheckpoint(newest.checkpoint, this.#key));
+  }
+
+  #sizeOf(part: HeadPart | undefined): number {
+    return part === undefined ? 0 : inStep("head-signature", () => openCheckpoint(part.checkpoint, this.#key)).size;
+  }
+
+  #knownSize(): number {
+    const { newest, pending } = this.#options.memory;
+    return Math.max(this.#sizeOf(newest), ...pending.map(({ size }) => size));
+  }
+
+  /** Steps 1 to 3 for the head of an answer. */
+  async #head(part: HeadPart): Promise<{ head: VerifiedHead; findings: Finding[] }> {
+    const { memory, policy, clock } = this.#options;
+    const opened = inStep("head-signature", () => openCheckpoint(part.checkpoint, this.#key));
+    const head = signedHead(part.checkpoint, opened);
+    const newest = this.#newest();
+    const path = newest === undefined ? [] : await this.#pathBetween(newest, head);
+    const next = await this.#newConfiguration(part);
+    const known = {
+      logKey: this.#key,
+      configurations: next === undefined ? this.#configurations : new Map([[next.hash, next.configuration]]),
+      cosignatures: (note: string) => this.#cosignatures(note),
+      nowMs: clock.now(),
+      ...(memory.newest === undefined ? {} : { newest: memory.newest }),
+    };
+    const verified = verifyHead(known, part, path);
+    if (verified.behind) throw this.#behind();
+    await this.#reconcilePending(head);
+    const findings = next === undefined ? [] : this.#keepConfiguration(next, part);
+    if (memory.pending.length > 0) throw this.#behind();
+    delete memory.behindSinceMs;
+    if (memory.moved === true) findings.push(this.#finding("log-moved", ""));
+    memory.moved = false;
+    memory.quorum = Math.max(memory.quorum ?? 0, verified.cosignatures.length);
+    const weaker = policy.quorum > 0 && verified.cosignatures.length < memory.quorum;
+    if (weaker) findings.push(this.#finding("quorum-weaker", String(verified.cosignatures.length)));
+    const advanced = newest === undefined || head.size > newest.size;
+    memory.newest = part;
+    await this.#store();
+    if (advanced) this.#options.onHead(this.#options.serverName, part, this.logKey);
+    return { head: verified, findings: [...findings, ...this.#staleness(verified)] };
+  }
+
+  #cosignatures(note: string): readonly Cosignature[] {
+    const { policy } = this.#options;
+    const found = openCosignatures(note, policy.witnesses);
+    if (!policy.isMet(found.map(({ key }) => key))) {
+      throw new VerdictError("quorum-missing", "too few of the witnesses of the policy signed the head");
+    }
+    return found;
+  }
+
+  /** A head that stays old is told once a day of it has passed. */
+  #staleness(head: VerifiedHead): Finding[] {
+    const { memory, clock } = this.#options;
+    if (!head.stale) {
+      delete memory.staleSinceMs;
+      return [];
+    }
+    memory.staleSinceMs ??= head.record.timestampMs;
+    if (clock.now() - memory.staleSinceMs < DAY_MS) return [];
+    return [this.#finding("stale-long", String(memory.staleSinceMs), memory.staleSinceMs)];
+  }
+
+  #finding(code: Finding["code"], key: string, sinceMs: number = this.#options.clock.now()): Finding {
+    return { code, class: code === "quorum-weaker" ? "warning" : "notice", key: `${this.#key.name} ${key}`, sinceMs };
+  }
+
+  /** The path between the newest known head and this one, whichever is larger; forks are found here. */
+  async #pathBetween(newest: SignedHead, head: SignedHead): Promise<readonly Uint8Array[]> {
+    const [older, newer] = head.size < newest.size ? [head, newest] : [newest, head];
+    try {
+      return await consistencyPath((path) => this.#tile(path), this.logKey, older, newer);
+    } catch (error) {
+      const unproven = error instanceof VerdictError && error.code === "heads-unreconciled";
+      if (head.size < newest.size && (unproven || (error instanceof ServiceFailure && error.status !== undefined))) {
+        throw this.#behind();
+      }
+      if (error instanceof ServiceFailure && error.reason === "refused-by-service") {
+        throw new VerdictError("heads-unreconciled", "the service has no path between two signed heads", { cause: error });
+      }
+      throw error;
+    }
+  }
+
+  async #tile(path: string): Promise<Uint8Array> {
+    return await this.#options.client.tile(path);
+  }
+
+  /** The service shows less than is known to exist: grey, then a notice, then a warning. */
+  #behind(): VerdictError {
+    const { memory, clock } = this.#options;
+    memory.behindSinceMs ??= clock.now();
+    const forMs = clock.now() - memory.behindSinceMs;
+    if (forMs >= HEAD_ROLLED_BACK_AFTER_MS) return new VerdictError("log-rolled-back", "a known head is not shown any more");
+    const code = forMs >= HEAD_WITHHELD_AFTER_MS ? "head-withheld" : "stale";
+    return new VerdictError(code, "the head is smaller than one that is known");
+  }
+
+  /** Ties heads from elsewhere to `head`: those that are not larger now, the others when it is their turn. */
+  async #reconcilePending(head: SignedHead): Promise<void> {
+    const { memory } = this.#options;
+    const later: SignedHead[] = [];
+    for (const other of memory.pending) {
+      if (other.size <= head.size) await consistencyPath((path) => this.#tile(path), this.logKey, other, head);
+      else later.push(other);
+    }
+    memory.pending = later;
+  }
+
+  /** The configuration a head names, if it is not known yet: acceptable, and kept once the head has passed. */
+  async #newConfiguration(part: HeadPart): Promise<NewConfiguration | undefined> {
+    const { memory, client } = this.#options;
+    const record = inStep("record-invalid", () => parseEpochRecord(decodeUnpadded(part.record)), "record-invalid");
+    const hash = encodeHex(record.configurationHash);
+    if (this.#configurations.has(hash)) return undefined;
+    const text = await this.#configurationText(client, hash);
+    const before = memory.configured;
+    const previousText = before === undefined ? undefined : memory.configurations[before.hash];
+    const previous =
+      before === undefined || previousText === undefined ? undefined : { text: previousText, proven: before.proven };
+    const configuration = acceptConfiguration(this.#key, previous, { text, proven: part });
+    return { hash, text, configuration, isChange: previous !== undefined };
+  }
+
+  #keepConfiguration({ hash, text, configuration, isChange }: NewConfiguration, proven: HeadPart): Finding[] {
+    const { memory } = this.#options;
+    this.#configurations.set(hash, configuration);
+    memory.configurations[hash] = text;
+    memory.configured = { hash, proven };
+    return isChange ? [this.#finding("config-changed", hash)] : [];
+  }
+
+  async #configurationText(client: LogClient, hash: string): Promise<string> {
+    try {
+      return await client.configuration(hash);
+    } catch (error) {
+      if (!(error instanceof ServiceFailure) || error.reason !== "refused-by-service") throw error;
+      throw new VerdictError("config-unknown", "the text of the configuration is not to be had", { cause: error });
+    }
+  }
+
+  /** A settling epoch, proven once; it is good under every later head. */
+  async #settling(head: VerifiedHead, epoch: number): Promise<VerifiedSettling> {
+    const known = this.#settlings.get(epoch);
+    if (known !== undefined) return known;
+    if (epoch >= head.checkpoint.size) throw new VerdictError("settle-overdue", "the settling epoch lies beyond the head");
+    try {
+      const records = await this.#options.client.settlingRecords(epoch, head.checkpoint.size);
+      const settling = verifySettlingRecords(head, epoch, records);
+      this.#settlings.set(epoch, settling);
+      return settling;
+    } catch (error) {
+      if (!(error instanceof ServiceFailure) || error.status === undefined) throw error;
+      throw new VerdictError("settle-overdue", "the records of the settling epoch are withheld", { cause: error });
+    }
+  }
+
+  /** The history path between what was accepted and what is shown, either way round. */
+  async #historyPath(userId: string, accepted: AcceptedLeaf | undefined, n: number | undefined): Promise<Uint8Array[]> {
+    if (accepted === undefined || n === undefined || accepted.n === n) return [];
+    const [from, to] = accepted.n < n ? [accepted.n, n] : [n, accepted.n];
+    try {
+      const { proof } = await this.#options.client.historyConsistency(userId, from, to);
+      return inStep("history-unproven", () => decodePath(proof));
+    } catch (error) {
+      if (!(error instanceof ServiceFailure) || error.status === undefined) throw error;
+      return [];
+    }
+  }
+
+  async #store(): Promise<void> {
+    const { storage, serverName, memory } = this.#options;
+    await storage.set(`log:${serverName}`, JSON.stringify(memory));
+  }
+
+  /** Whether this log speaks for a user. */
+  speaksFor(userId: string): boolean {
+    return serverOfUser(userId) === this.#options.serverName;
+  }
+}

@@ -1,0 +1,339 @@
+/**
+ * The own account in the log, against what its devices did: table of protocol 3.4. Every version since the one the account
+ * acknowledged is looked at, and every settling epoch since the last one checked.
+ */
+import type { Device, Entry } from "../shared/directory/entry.ts";
+import { compareStatements } from "../shared/directory/statement.ts";
+import { decodeUnpadded, encodeUnpadded, equalBytes, fromUtf8 } from "../shared/encoding.ts";
+import { VerificationError } from "../shared/errors.ts";
+import { serverOfUser } from "../shared/messages.ts";
+import { MAX_VERSIONS_PER_REQUEST, OWN_CHECK_EVERY_MS, OWN_UNSIGNED_DEVICE_AFTER_MS } from "../shared/parameters.ts";
+import { formatEvidence } from "../shared/proofs/evidence.ts";
+import { publicKeyOf } from "../shared/crypto/ed25519.ts";
+import { VerdictError, classOf } from "../shared/verdict-codes.ts";
+import type { VerdictCode } from "../shared/verdict-codes.ts";
+import type { Clock } from "./clock.ts";
+import { acceptedLeaf, acceptedOf, readMemory, writeMemory } from "./contact-memory.ts";
+import type { ContactMemory } from "./contact-memory.ts";
+import type { AccountState } from "./contacts.ts";
+import { ServiceFailure } from "./log-client.ts";
+import type { LogView, LogViews, Looked, VerifiedVersion } from "./log-view.ts";
+import type { ClientLike, StoreKeys } from "./matrix.ts";
+import { cachedPrivateKey, readOwn } from "./matrix.ts";
+import { acknowledge } from "./own-keys.ts";
+import { keysOfEntry, keysOfStore, noteSeen } from "./seen-keys.ts";
+import type { Storage } from "./storage.ts";
+import type { Finding } from "./verdict.ts";
+import { keepSettled, knownOf } from "./verifier.ts";
+
+/** What the host shows about the own account. */
+export interface OwnStatus {
+  /** `on`: enrolled and said so. `off`: enrolled, and said off or nothing. `absent`: not in the log. */
+  readonly state: "unknown" | "no-log" | "absent" | "off" | "on";
+  /** Why nothing could be confirmed at the last check. */
+  readonly reason?: VerdictCode;
+  readonly checkedAtMs?: number;
+  /** Newest own version in the log. */
+  readonly version?: number;
+  /** Doubts about the state that devices share. */
+  readonly doubt?: "state-lost" | "state-unconfirmed" | "state-rolled-back";
+}
+
+export interface OwnAccountOptions {
+  readonly client: ClientLike;
+  readonly clock: Clock;
+  readonly storage: Storage;
+  readonly state: AccountState;
+  readonly logs: LogViews;
+  readonly slackMs: number;
+  readonly raise: (userId: string, findings: readonly Finding[]) => Promise<void>;
+}
+
+/** Settling epochs read back at most in one check: 400 days of four a day. */
+const MAX_SETTLINGS_PER_CHECK = 1_600;
+
+export interface OwnOutcome {
+  readonly status: OwnStatus;
+  readonly againMs: number;
+}
+
+export class OwnAccount {
+  readonly #options: OwnAccountOptions;
+
+  constructor(options: OwnAccountOptions) {
+    this.#options = options;
+  }
+
+  /** One complete check. Throws only on a bug. */
+  async check(): Promise<OwnOutcome> {
+    const { client, clock, storage, raise } = this.#options;
+    const userId = client.getSafeUserId();
+    const memory = await readMemory(storage, userId);
+    const { keys } = await readOwn(client);
+    noteSeen(memory.seen, keysOfStore(keys), clock.now(), true);
+    const findings: Finding[] = [];
+    const outcome = await this.#judged(userId, memory, keys, findings);
+    await raise(userId, findings);
+    await writeMemory(storage, userId, memory);
+    return outcome;
+  }
+
+  async #judged(userId: string, memory: ContactMemory, keys: StoreKeys, findings: Finding[]): Promise<OwnOutcome> {
+    const nowMs = this.#options.clock.now();
+    const state = memory.accepted === undefined ? "unknown" : "off";
+    try {
+      const view = await this.#options.logs.of(serverOfUser(userId));
+      if (view === undefined) return { status: { state: "no-log", checkedAtMs: nowMs }, againMs: nowMs + OWN_CHECK_EVERY_MS };
+      return await this.#checked(view, userId, memory, keys, findings);
+    } catch (error) {
+      const reason = reasonOf(error);
+      if (error instanceof VerdictError) findings.push(...this.#told(memory, error));
+      return { status: { state, reason, checkedAtMs: nowMs }, againMs: nowMs + 60_000 };
+    }
+  }
+
+  /** Failures of proofs about the own account. */
+  #told(memory: ContactMemory, error: VerdictError): Finding[] {
+    const nowMs = this.#options.clock.now();
+    const { class: weight, escalatesAfterMs } = classOf(error.code);
+    const sinceMs = (memory.greySince[error.code] ??= nowMs);
+    const lasted = escalatesAfterMs !== undefined && nowMs - sinceMs >= escalatesAfterMs;
+    if (weight !== "evidence" && weight !== "warning" && !lasted) return [];
+    const evidence = error.evidence === undefined ? {} : { evidence: formatEvidence(error.evidence) };
+    const vanished = error.code === "leaf-vanished" || error.code === "history-shorter";
+    const code = vanished ? "own-vanished" : error.code;
+    return [{ code, class: lasted ? "warning" : weight, key: "own", sinceMs, ...evidence }];
+  }
+
+  async #checked(
+    view: LogView,
+    userId: string,
+    memory: ContactMemory,
+    keys: StoreKeys,
+    findings: Finding[],
+  ): Promise<OwnOutcome> {
+    const { clock } = this.#options;
+    const looked = await view.lookup(userId, knownOf(memory));
+    memory.greySince = {};
+    findings.push(...looked.findings);
+    const nowMs = clock.now();
+    const { leaf } = looked;
+    if (leaf === undefined) {
+      const acknowledged = this.#acknowledged();
+      if (acknowledged > 0) findings.push(finding("own-not-enrolled", "absent", nowMs));
+      memory.seen = memory.seen.filter(({ inStore }) => inStore);
+      return { status: { state: "absent", checkedAtMs: nowMs }, againMs: nowMs + OWN_CHECK_EVERY_MS };
+    }
+    findings.push(...(await this.#checkVersions(view, looked, memory)));
+    await this.#checkSettlings(view, looked, memory);
+    findings.push(...this.#checkKeys(looked, memory, keys));
+    await this.#accept(view, looked, memory);
+    const on = leaf.content?.entry.statement?.ckv === "on";
+    const againMs = this.#againMs(memory, looked);
+    return { status: { state: on ? "on" : "off", checkedAtMs: nowMs, version: leaf.n }, againMs };
+  }
+
+  /** The newest version that any own device acknowledged; 0: none. */
+  #acknowledged(): number {
+    return Math.max(0, ...this.#options.state.all("acknowledged").map(({ version }) => version));
+  }
+
+  /** Looks again when a pending own key or an unsigned own device is due. */
+  #againMs(memory: ContactMemory, looked: Looked): number {
+    const { clock, slackMs } = this.#options;
+    const nowMs = clock.now();
+    const patienceMs = looked.head.configuration.merge_delay_ms + slackMs;
+    const due = [
+      ...memory.seen.map(({ firstSeenMs }) => firstSeenMs + patienceMs),
+      ...Object.values(memory.unsignedSince).map((sinceMs) => sinceMs + OWN_UNSIGNED_DEVICE_AFTER_MS),
+    ].filter((dueMs) => dueMs > nowMs);
+    return Math.min(nowMs + OWN_CHECK_EVERY_MS, ...due);
+  }
+
+  /** All versions since the acknowledged one, each against the one before. */
+  async #checkVersions(view: LogView, looked: Looked, memory: ContactMemory): Promise<Finding[]> {
+    const n = looked.leaf?.n ?? 0;
+    const from = Math.max(1, Math.min(this.#startOf(memory), n));
+    if (from === n && memory.accepted?.n === n) return await this.#checkUnsigned(looked, memory, []);
+    const versions: VerifiedVersion[] = [];
+    for (let at = from; at <= n; at += MAX_VERSIONS_PER_REQUEST) {
+      versions.push(...(await view.versions(looked, at, Math.min(n, at + MAX_VERSIONS_PER_REQUEST - 1))));
+    }
+    const findings: Finding[] = [];
+    for (const [at, version] of versions.entries()) {
+      const before = versions[at - 1];
+      if (before !== undefined) findings.push(...(await this.#checkChange(before, version)));
+    }
+    return [...findings, ...(await this.#checkUnsigned(looked, memory, versions))];
+  }
+
+  /** A device without memory of its own starts at what the account acknowledged, or at the newest version. */
+  #startOf(memory: ContactMemory): number {
+    const acknowledged = this.#acknowledged();
+    return memory.accepted?.n ?? (acknowledged > 0 ? acknowledged : Number.MAX_SAFE_INTEGER);
+  }
+
+  /** One step of the history: what may change without this device having done it, and what may not. */
+  async #checkChange(before: VerifiedVersion, now: VerifiedVersion): Promise<Finding[]> {
+    const nowMs = this.#options.clock.now();
+    const key = String(now.version);
+    if (now.entry === undefined) return [finding("own-version-hidden", key, nowMs)];
+    if (now.entry.kind === "refused") return [finding("own-refused", key, nowMs)];
+    if (before.entry === undefined) return [];
+    const findings: Finding[] = [];
+    if (await this.#isReplaced(before.entry, now.entry)) findings.push(finding("own-identity-replaced", identityKey(now.entry), nowMs));
+    else findings.push(...signatureLosses(before.entry, now.entry, key, nowMs), ...statementChanges(before.entry, now.entry, key, nowMs));
+    for (const [deviceId, device] of now.entry.devices) {
+      const other = before.entry.devices.get(deviceId);
+      if (!isOtherDevice(other, device)) continue;
+      findings.push({ ...finding("own-device-key-changed", `${key} ${deviceId}`, nowMs), devices: [deviceId] });
+    }
+    return findings;
+  }
+
+  /** Another master or self-signing key whose private half is not on this device: somebody else made it. */
+  async #isReplaced(before: Entry, now: Entry): Promise<boolean> {
+    if (identityKey(before) === identityKey(now)) return false;
+    if (before.masterKey === undefined) return false;
+    const { client } = this.#options;
+    const made = await Promise.all(
+      ([["master", now.masterKey], ["self_signing", now.selfSigningKey]] as const).map(async ([name, key]) => {
+        const seed = await cachedPrivateKey(client, name);
+        return seed !== undefined && key?.kind === "key" && equalBytes(publicKeyOf(decodeUnpadded(seed)), key.key);
+      }),
+    );
+    return !made.every(Boolean);
+  }
+
+  /** A device that no own key has signed ten minutes after it appeared, or that was gone before anybody signed it. */
+  async #checkUnsigned(looked: Looked, memory: ContactMemory, versions: readonly VerifiedVersion[]): Promise<Finding[]> {
+    const { client, clock } = this.#options;
+    const nowMs = clock.now();
+    const newest = looked.leaf?.content?.entry;
+    const signed = new Set<string>();
+    const unsigned = new Map<string, string>();
+    const entries = [...versions.map(({ entry }) => entry), newest].filter((entry) => entry !== undefined);
+    for (const [at, { devices }] of entries.entries()) {
+      for (const [deviceId, device] of devices) {
+        if (device.kind !== "device" || device.dehydrated) continue;
+        const id = `${deviceId} ${encodeUnpadded(device.ed25519)}`;
+        if (device.signedByOwner) signed.add(id);
+        else if (at > 0 || memory.accepted === undefined || id in memory.unsignedSince) unsigned.set(id, deviceId);
+      }
+    }
+    for (const id of Object.keys(memory.unsignedSince)) if (!unsigned.has(id)) unsigned.set(id, id.split(" ")[0] ?? "");
+    const { deviceId: own, deviceKey } = await readOwn(client);
+    const open = [...unsigned].filter(([id]) => !signed.has(id) && id !== `${own} ${deviceKey}`);
+    memory.unsignedSince = Object.fromEntries(open.map(([id]) => [id, memory.unsignedSince[id] ?? nowMs]));
+    return open
+      .filter(([id]) => nowMs - (memory.unsignedSince[id] ?? nowMs) >= OWN_UNSIGNED_DEVICE_AFTER_MS)
+      .map(([id, deviceId]) => ({
+        ...finding("own-unknown-device", id, memory.unsignedSince[id] ?? nowMs),
+        devices: [deviceId],
+      }));
+  }
+
+  /** Own keys that are not in the newest entry when they should have been. */
+  #checkKeys(looked: Looked, memory: ContactMemory, keys: StoreKeys): Finding[] {
+    const { clock, slackMs, client } = this.#options;
+    const nowMs = clock.now();
+    const entry = looked.leaf?.content?.entry;
+    if (entry?.kind !== "keys") return [];
+    const logged = keysOfEntry(entry);
+    memory.seen = memory.seen.filter(({ id, inStore }) => inStore && !logged.has(id));
+    const patienceMs = looked.head.configuration.merge_delay_ms + slackMs;
+    const overdue = memory.seen.filter(({ firstSeenMs }) => nowMs >= firstSeenMs + patienceMs);
+    if (overdue.length === 0) return [];
+    const first = overdue[0]?.firstSeenMs ?? nowMs;
+    const devices = overdue.map(({ deviceId }) => deviceId).filter((deviceId) => deviceId !== undefined);
+    const strange = devices.filter((deviceId) => deviceId !== client.getDeviceId() && keys.devices.get(deviceId)?.signedByOwner !== true);
+    const key = overdue.map(({ id }) => id).join(" ");
+    // A device nobody signed, shown to this device alone, is a stranger and not a gap in the log.
+    const code = strange.length > 0 && strange.length === overdue.length ? "own-unknown-device" : "own-key-missing";
+    return [{ ...finding(code, key, first), ...(devices.length === 0 ? {} : { devices }) }];
+  }
+
+  /** All settling epochs missed, from the newest back to the last one checked. */
+  async #checkSettlings(view: LogView, looked: Looked, memory: ContactMemory): Promise<void> {
+    const checked = Math.max(-1, ...this.#options.state.all("settled").map(({ epoch }) => epoch));
+    const { acceptedBy } = knownOf(memory);
+    let epoch = looked.settledEpoch;
+    for (let read = 0; read < MAX_SETTLINGS_PER_CHECK && epoch > 0; read += 1) {
+      if (epoch - 1 <= checked || (memory.followedFromEpoch ?? epoch) > epoch - 1) break;
+      const settled = await view.settledAt(looked, epoch - 1, acceptedBy?.(epoch - 1));
+      epoch = settled.epoch;
+      if (epoch <= checked) break;
+    }
+    const version = looked.settled?.leaf?.n ?? 0;
+    if (looked.settledEpoch > checked) await this.#options.state.add({ kind: "settled", epoch: looked.settledEpoch, version });
+  }
+
+  /** Everything was looked at: this is what the account knows of itself. */
+  async #accept(view: LogView, looked: Looked, memory: ContactMemory): Promise<void> {
+    const { leaf } = looked;
+    if (leaf === undefined) return;
+    const { client, state } = this.#options;
+    const accepted = acceptedOf(leaf);
+    if (memory.unsettled.at(-1)?.n !== accepted.n) memory.unsettled.push(accepted);
+    memory.unsettled = keepSettled(memory.unsettled, looked.settledEpoch);
+    memory.followedFromEpoch ??= accepted.epoch;
+    memory.accepted = accepted;
+    if (leaf.content !== undefined) memory.entry = fromUtf8(leaf.content.bytes);
+    if (leaf.n <= this.#acknowledged()) return;
+    await state.add({ kind: "acknowledged", version: leaf.n, root: accepted.root });
+    await acknowledgeQuietly(client, view, leaf.n, acceptedLeaf(accepted).root);
+  }
+}
+
+/** The acknowledgement only lets the log erase; a failure costs nothing and is made up for with the next version. */
+async function acknowledgeQuietly(client: ClientLike, view: LogView, n: number, root: Uint8Array): Promise<void> {
+  try {
+    await acknowledge(client, view, n, root);
+  } catch (error) {
+    if (!(error instanceof ServiceFailure)) throw error;
+  }
+}
+
+function reasonOf(error: unknown): VerdictCode {
+  if (error instanceof ServiceFailure) return error.reason;
+  if (error instanceof VerdictError) return error.code;
+  if (error instanceof VerificationError) return "bad-answer";
+  throw error;
+}
+
+function finding(code: VerdictCode, key: string, sinceMs: number): Finding {
+  return { code, class: "warning", key, sinceMs };
+}
+
+function identityKey({ masterKey, selfSigningKey }: Entry): string {
+  return [masterKey, selfSigningKey].map((key) => (key?.kind === "key" ? encodeUnpadded(key.key) : "none")).join(" ");
+}
+
+function isOtherDevice(before: Entry["devices"] extends ReadonlyMap<string, infer D> ? D | undefined : never, now: NonNullable<typeof before>): boolean {
+  if (before?.kind !== "device" || now.kind !== "device") return false;
+  return !equalBytes(before.ed25519, now.ed25519) || !equalBytes(before.curve25519, now.curve25519);
+}
+
+/** Devices that lost the signature of an unchanged self-signing key. */
+function signatureLosses(before: Entry, now: Entry, key: string, nowMs: number): Finding[] {
+  const lost = [...now.devices].filter(([deviceId, device]) => {
+    const other = before.devices.get(deviceId);
+    return isSigned(other) && device.kind === "device" && !device.signedByOwner && !isOtherDevice(other, device);
+  });
+  return lost.map(([deviceId]) => ({ ...finding("own-signature-lost", `${key} ${deviceId}`, nowMs), devices: [deviceId] }));
+}
+
+function isSigned(device: { readonly kind: string } | undefined): boolean {
+  return device?.kind === "device" && (device as Device).signedByOwner;
+}
+
+/** A statement may only change by the master key, with a higher counter. */
+function statementChanges(before: Entry, now: Entry, key: string, nowMs: number): Finding[] {
+  const stated = ({ userId, masterKey, statement }: Entry): Parameters<typeof compareStatements>[1] => ({
+    userId,
+    masterKey: masterKey?.kind === "key" ? masterKey.key : undefined,
+    statement,
+  });
+  const wrong = compareStatements(stated(before), stated(now)).filter((code) => classOf(code).class === "warning");
+  return wrong.length === 0 ? [] : [finding("own-statement-changed", key, nowMs)];
+}

@@ -1,0 +1,280 @@
+/**
+ * A lookup answer and the crypto store become a verdict. The steps of protocol 3.1 in order: the head, record, index, map
+ * and entry are checked by the log view; history, settling, every key ever used, pins and statement follow here.
+ */
+import { parseEntry } from "../shared/directory/entry.ts";
+import { fromUtf8, utf8 } from "../shared/encoding.ts";
+import { VerificationError } from "../shared/errors.ts";
+import { serverOfUser } from "../shared/messages.ts";
+import { MAX_VERSIONS_PER_REQUEST, SETTLE_OVERDUE_AFTER_MS } from "../shared/parameters.ts";
+import { formatEvidence } from "../shared/proofs/evidence.ts";
+import type { Evidence } from "../shared/proofs/evidence.ts";
+import type { AcceptedLeaf } from "../shared/proofs/settling.ts";
+import { VerdictError, classOf } from "../shared/verdict-codes.ts";
+import type { VerdictCode } from "../shared/verdict-codes.ts";
+import type { Clock } from "./clock.ts";
+import { acceptedLeaf, acceptedOf, readMemory, writeMemory } from "./contact-memory.ts";
+import type { Accepted, ContactMemory } from "./contact-memory.ts";
+import type { AccountState } from "./contacts.ts";
+import { judge } from "./judge.ts";
+import { ServiceFailure } from "./log-client.ts";
+import type { KnownOfUser, LogView, LogViews, Looked } from "./log-view.ts";
+import type { ClientLike, StoreKeys } from "./matrix.ts";
+import { readStore } from "./matrix.ts";
+import type { Outcome } from "./monitor.ts";
+import { checkPromises } from "./promises.ts";
+import { keysOfEntry, keysOfStore, noteSeen } from "./seen-keys.ts";
+import type { Storage } from "./storage.ts";
+import type { Finding } from "./verdict.ts";
+import { unchecked } from "./verdict.ts";
+
+export interface VerifierOptions {
+  readonly client: ClientLike;
+  readonly clock: Clock;
+  readonly storage: Storage;
+  readonly state: AccountState;
+  readonly logs: LogViews;
+  readonly slackMs: number;
+  /** Brings findings to people; resolves when they are recorded, and only then is what was accepted recorded. */
+  readonly raise: (userId: string, findings: readonly Finding[]) => Promise<void>;
+}
+
+/** A failed request is tried again after this, and then ever more rarely. */
+const RETRY_MS = 5_000;
+/** Keys that changed while the log can't be asked are told after this. */
+const CHANGED_UNCHECKED_AFTER_MS = 10_000;
+/** Older versions read at most to find keys of a contact met for the first time. */
+const MAX_OLDER_VERSIONS = 500;
+/** Unsettled states kept per contact. */
+const MAX_UNSETTLED = 64;
+
+/** Checks of all users but the own one. Owns their memories. */
+export class Verifier {
+  readonly #options: VerifierOptions;
+  readonly #memories = new Map<string, ContactMemory>();
+
+  constructor(options: VerifierOptions) {
+    this.#options = options;
+  }
+
+  /** One complete check. Throws only on a bug. */
+  async check(userId: string): Promise<Outcome> {
+    const { client, clock, storage, raise } = this.#options;
+    const memory = await this.#memory(userId);
+    const store = await readStore(client, userId);
+    noteSeen(memory.seen, keysOfStore(store), clock.now(), true);
+    const outcome = await this.#judged(userId, memory, store);
+    await raise(userId, outcome.findings);
+    await writeMemory(storage, userId, memory);
+    const masterKey = store.masterKey === undefined ? {} : { masterKey: store.masterKey };
+    return { ...outcome, ...masterKey };
+  }
+
+  /** Keys that stood in an answer given to the SDK. Only users that are watched are remembered. */
+  async noteAnswer(userId: string, keys: StoreKeys): Promise<boolean> {
+    const memory = await this.#memory(userId);
+    const before = memory.seen.length;
+    const ids = keysOfStore(keys);
+    for (const id of memory.checkedKeys ?? []) ids.delete(id);
+    noteSeen(memory.seen, ids, this.#options.clock.now(), false);
+    if (memory.seen.length !== before) await writeMemory(this.#options.storage, userId, memory);
+    return memory.seen.length !== before;
+  }
+
+  /** An own device sent an encrypted event to these users. Returns those for whom an unlogged key makes that matter. */
+  async noteSent(userIds: readonly string[]): Promise<string[]> {
+    const { clock, storage } = this.#options;
+    const concerned: string[] = [];
+    for (const userId of userIds) {
+      const memory = this.#memories.get(userId);
+      const open = memory?.seen.filter(({ told, inStore }) => told === undefined || inStore) ?? [];
+      if (memory === undefined || open.length === 0) continue;
+      for (const key of open) key.sentMs ??= clock.now();
+      await writeMemory(storage, userId, memory);
+      concerned.push(userId);
+    }
+    return concerned;
+  }
+
+  /** A person dismissed what was told: keys that are gone no longer weigh on the verdict. */
+  async forgetTold(userId: string): Promise<void> {
+    const memory = await this.#memory(userId);
+    memory.seen = memory.seen.filter(({ told, inStore }) => told === undefined || inStore);
+    await writeMemory(this.#options.storage, userId, memory);
+  }
+
+  /** A contact's own device holds a head of the same log and sees what we see. */
+  async noteAgreement(userId: string): Promise<void> {
+    const memory = await this.#memory(userId);
+    memory.agreedMs = this.#options.clock.now();
+    await writeMemory(this.#options.storage, userId, memory);
+  }
+
+  /** What was last accepted about a user: for gossip and for showing. */
+  async accepted(userId: string): Promise<Accepted | undefined> {
+    return (await this.#memory(userId)).accepted;
+  }
+
+  async #memory(userId: string): Promise<ContactMemory> {
+    const known = this.#memories.get(userId);
+    if (known !== undefined) return known;
+    const memory = await readMemory(this.#options.storage, userId);
+    const current = this.#memories.get(userId) ?? memory;
+    this.#memories.set(userId, current);
+    return current;
+  }
+
+  /** Sorts what can go wrong: the network, the log's answer, or nothing. */
+  async #judged(userId: string, memory: ContactMemory, store: StoreKeys): Promise<Outcome> {
+    try {
+      const view = await this.#options.logs.of(serverOfUser(userId));
+      if (view === undefined) return this.#withoutLog(userId, memory, store);
+      const outcome = await this.#checked(view, userId, memory, store);
+      memory.greySince = {};
+      return outcome;
+    } catch (error) {
+      if (error instanceof ServiceFailure) return this.#unreachable(userId, memory, store, error);
+      if (error instanceof VerdictError) return this.#refuted(memory, error.code, error.evidence);
+      if (error instanceof VerificationError) return this.#refuted(memory, "bad-answer", undefined);
+      throw error;
+    }
+  }
+
+  /** No log at that server. A pin still holds or fails; nothing else can be said. */
+  #withoutLog(userId: string, memory: ContactMemory, store: StoreKeys): Outcome {
+    memory.seen = [];
+    const { clock, state } = this.#options;
+    const pin = state.pinOf(userId);
+    const nowMs = clock.now();
+    if (pin === undefined || store.masterKey === undefined) {
+      return { verdict: unchecked("no-log"), findings: [], enrolled: false };
+    }
+    if (pin.masterKey === store.masterKey) {
+      return { verdict: { kind: "verified", method: pin.method, atMs: pin.atMs }, findings: [], enrolled: false };
+    }
+    const about = { code: "pin-mismatch", sinceMs: nowMs } as const;
+    const finding: Finding = { ...about, class: "warning", key: `master ${store.masterKey}` };
+    return { verdict: { kind: "warning", ...about }, findings: [finding], enrolled: false };
+  }
+
+  /** Grey, and never an accusation; but keys that changed meanwhile are told. */
+  #unreachable(userId: string, memory: ContactMemory, store: StoreKeys, { reason }: ServiceFailure): Outcome {
+    const nowMs = this.#options.clock.now();
+    const sinceMs = (memory.greySince[reason] ??= nowMs);
+    const findings: Finding[] = [];
+    const changed = memory.checkedKeys === undefined ? [] : this.#changedKeys(memory, store);
+    if (changed.length > 0 && nowMs - sinceMs >= CHANGED_UNCHECKED_AFTER_MS) {
+      const weight = this.#options.state.pinOf(userId) === undefined ? "notice" : "warning";
+      const key = changed.map(({ id }) => id).join(" ");
+      findings.push({ code: "changed-unchecked", class: weight, key, sinceMs: changed[0]?.firstSeenMs ?? nowMs });
+    }
+    const pauseMs = changed.length > 0 && findings.length === 0 ? RETRY_MS / 2 : Math.max(RETRY_MS, (nowMs - sinceMs) / 2);
+    return { verdict: unchecked(reason), findings, enrolled: memory.accepted !== undefined, againMs: nowMs + pauseMs };
+  }
+
+  #changedKeys(memory: ContactMemory, store: StoreKeys): { id: string; firstSeenMs: number }[] {
+    const known = new Set(memory.checkedKeys);
+    const held = keysOfStore(store);
+    return memory.seen.filter(({ id }) => held.has(id) && !known.has(id));
+  }
+
+  /** The answer does not hold. Portable proof is told at once, anything else when it has lasted. */
+  #refuted(memory: ContactMemory, code: VerdictCode, evidence: Evidence | undefined): Outcome {
+    const nowMs = this.#options.clock.now();
+    const { class: weight, escalatesAfterMs } = classOf(code);
+    const sinceMs = (memory.greySince[code] ??= nowMs);
+    const file = evidence === undefined ? {} : { evidence: formatEvidence(evidence) };
+    const patient = code === "settle-overdue" && nowMs - sinceMs < SETTLE_OVERDUE_AFTER_MS;
+    const grave = !patient && (weight === "warning" || weight === "evidence");
+    const lasted = escalatesAfterMs !== undefined && nowMs - sinceMs >= escalatesAfterMs;
+    const findings: Finding[] = [];
+    if (grave || lasted) findings.push({ code, class: grave ? weight : "warning", key: "", sinceMs, ...file });
+    else if (weight === "notice") findings.push({ code, class: weight, key: String(sinceMs), sinceMs });
+    const verdict = grave || lasted ? ({ kind: "warning", code, sinceMs, ...file } as const) : unchecked(code);
+    const againMs = nowMs + Math.max(RETRY_MS, (nowMs - sinceMs) / 2);
+    return { verdict, findings, enrolled: memory.accepted !== undefined, againMs };
+  }
+
+  async #checked(view: LogView, userId: string, memory: ContactMemory, store: StoreKeys): Promise<Outcome> {
+    const { clock, state, slackMs } = this.#options;
+    const looked = await view.lookup(userId, knownOf(memory));
+    const head = headOf(looked);
+    if (looked.leaf === undefined) return await this.#absent(userId, view, memory, looked);
+    const previous = memory.entry === undefined ? undefined : parseEntry(utf8(memory.entry), userId);
+    const older = await this.#olderKeys(view, looked, memory);
+    const patienceMs = looked.head.configuration.merge_delay_ms + slackMs;
+    const promised = await checkPromises({ view, looked, memory, older, nowMs: clock.now() });
+    const known = { userId, nowMs: clock.now(), store, pin: state.pinOf(userId), memory, previous, older, patienceMs };
+    const { content, n } = looked.leaf;
+    const { headReason, quorumMet } = looked;
+    const judged = judge({ ...known, entry: content?.entry, n, headReason, quorumMet });
+    accept(memory, looked, clock.now());
+    const findings = [...looked.findings, ...promised, ...judged.findings];
+    return { verdict: judged.verdict, findings, head, enrolled: true, againMs: judged.againMs };
+  }
+
+  /** Proven absent, and never seen present. A pin still holds or fails. */
+  async #absent(userId: string, view: LogView, memory: ContactMemory, looked: Looked): Promise<Outcome> {
+    const { clock, state } = this.#options;
+    const promised = await checkPromises({ view, looked, memory, older: new Set(), nowMs: clock.now() });
+    const about = { findings: [...looked.findings, ...promised], head: headOf(looked), enrolled: false };
+    const pin = state.pinOf(userId);
+    const held = memory.seen.some(({ id }) => id === `master ${pin?.masterKey ?? ""}`);
+    memory.seen = memory.seen.filter(({ inStore }) => inStore);
+    if (pin === undefined) return { verdict: unchecked(looked.headReason ?? "not-enrolled"), ...about };
+    if (held) return { verdict: { kind: "verified", method: pin.method, atMs: pin.atMs }, ...about };
+    const mismatch = { code: "pin-mismatch", sinceMs: clock.now() } as const;
+    const finding: Finding = { ...mismatch, class: "warning", key: "not enrolled" };
+    return { ...about, verdict: { kind: "warning", ...mismatch }, findings: [...about.findings, finding] };
+  }
+
+  /** Ids of keys in versions older than the newest, as far back as keys that were seen make it necessary. */
+  async #olderKeys(view: LogView, looked: Looked, memory: ContactMemory): Promise<Set<string>> {
+    const found = new Set<string>();
+    if (looked.leaf === undefined) return found;
+    const newest = looked.leaf.content === undefined ? new Set<string>() : keysOfEntry(looked.leaf.content.entry);
+    const missing = (): boolean => memory.seen.some(({ id }) => !newest.has(id) && !found.has(id));
+    const lowest = Math.max(1, looked.leaf.n - MAX_OLDER_VERSIONS);
+    for (let to = looked.leaf.n - 1; to >= lowest && missing(); to -= MAX_VERSIONS_PER_REQUEST) {
+      const from = Math.max(lowest, to - MAX_VERSIONS_PER_REQUEST + 1);
+      for (const { entry } of await view.versions(looked, from, to)) {
+        if (entry !== undefined) for (const id of keysOfEntry(entry)) found.add(id);
+      }
+    }
+    return found;
+  }
+}
+
+function headOf({ head: { checkpoint, record } }: Looked): { size: number; timestampMs: number } {
+  return { size: checkpoint.size, timestampMs: record.timestampMs };
+}
+
+/** What the log must not contradict: the state accepted last, and per settling epoch the newest accepted by then. */
+export function knownOf({ accepted, unsettled }: Pick<ContactMemory, "accepted" | "unsettled">): KnownOfUser {
+  const acceptedBy = (settling: number): AcceptedLeaf | undefined => {
+    const last = unsettled.findLast(({ epoch }) => epoch <= settling);
+    return last === undefined ? undefined : acceptedLeaf(last);
+  };
+  return { acceptedBy, ...(accepted === undefined ? {} : { accepted: acceptedLeaf(accepted) }) };
+}
+
+/** Everything passed: this is now the state that all later ones must descend from. */
+function accept(memory: ContactMemory, looked: Looked, nowMs: number): void {
+  const { leaf, settledEpoch } = looked;
+  if (leaf === undefined) return;
+  const accepted = acceptedOf(leaf);
+  const newest = memory.unsettled.at(-1);
+  if (newest?.n !== accepted.n) memory.unsettled.push(accepted);
+  memory.unsettled = keepSettled(memory.unsettled, settledEpoch);
+  memory.accepted = accepted;
+  if (leaf.content === undefined) delete memory.entry;
+  else memory.entry = fromUtf8(leaf.content.bytes);
+  memory.followedSinceMs ??= nowMs;
+  memory.lastCompleteMs = nowMs;
+}
+
+/** Of what has settled the newest is enough: it descends from the others. */
+export function keepSettled(states: readonly Accepted[], settling: number): Accepted[] {
+  const settled = states.filter(({ epoch }) => epoch <= settling).slice(-1);
+  return [...settled, ...states.filter(({ epoch }) => epoch > settling)].slice(-MAX_UNSETTLED);
+}
