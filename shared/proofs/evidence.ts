@@ -17,7 +17,7 @@ import { epochLeafHash, parseEpochRecord } from "../log/epoch-record.ts";
 import type { EpochRecord } from "../log/epoch-record.ts";
 import { changesHash, parseChangeList } from "../log/change-list.ts";
 import { parseBatchProof, parseMapProof, verifyBatchProof, verifyMapProof } from "../map/map-proof.ts";
-import { rootsFromConsistency } from "../merkle/consistency.ts";
+import { isPowerOfTwo, rootsFromConsistency } from "../merkle/consistency.ts";
 import { verifyInclusion } from "../merkle/inclusion.ts";
 import { HISTORY_DOMAINS, LOG_DOMAINS } from "../merkle/tree.ts";
 import type { Domains } from "../merkle/tree.ts";
@@ -125,6 +125,9 @@ const MAX_FILE_BYTES = 67_108_864;
 // ---------------------------------------------------------------------------------------------------------------------
 // Form
 
+// The shapes below are made when the module loads; /* @__NO_SIDE_EFFECTS__ */ lets a bundler leave out those that nothing uses.
+
+/* @__NO_SIDE_EFFECTS__ */
 const text = (maxLength: number): Shape => ({ type: "string", minLength: 1, maxLength });
 const binary: Shape = { type: "string", contentEncoding: "base64", maxLength: MAX_FILE_BYTES };
 const note = text(65_536);
@@ -135,17 +138,20 @@ const integer: Shape = { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_I
 const hash: Shape = { type: "string", contentEncoding: "base64", minLength: 43, maxLength: 43 };
 const leafValue = memberShape(leaf, "leaf");
 
+/* @__NO_SIDE_EFFECTS__ */
 function memberShape(shape: Shape, name: string): Shape {
   const member = "properties" in shape ? shape.properties[name] : undefined;
   if (member === undefined) throw new RangeError(`no such member: ${name}`);
   return member;
 }
 
+/* @__NO_SIDE_EFFECTS__ */
 function object(properties: { readonly [name: string]: Shape }, optional: readonly string[] = []): Shape {
   const required = Object.keys(properties).filter((name) => !optional.includes(name));
   return { type: "object", properties, required, additionalProperties: false };
 }
 
+/* @__NO_SIDE_EFFECTS__ */
 function evidence(
   kind: Evidence["kind"],
   properties: { readonly [name: string]: Shape },
@@ -163,26 +169,53 @@ const promiseKey = { configuration, configured: proven };
 const version = object({ version: integer, epoch: integer, commitment: hash, proof: binary });
 const oldLeaf = object({ index: hash, map_proof: binary, leaf: leafValue }, ["leaf"]);
 
-const SHAPES: { readonly [kind in Evidence["kind"]]: Shape } = {
-  E1: evidence("E1", { earlier: note, later: note }),
-  E2: evidence("E2", { earlier: note, later: note, hashes: binary }),
-  E3: evidence("E3", { earlier: leaf, later: leaf }),
-  E4: evidence("E4", { earlier: leaf, later: leaf, hashes: binary }),
-  E5: evidence("E5", { ...promiseKey, promise: note, due: leaf, version, final: configuration }, ["version", "final"]),
-  E6: evidence("E6", { ...promiseKey, first: note, second: note }),
-  E7: evidence("E7", { earlier: proven, later: proven }),
-  E8: evidence("E8", {
-    earlier: proven,
-    earlier_configuration: configuration,
-    later: proven,
-    later_configuration: configuration,
-  }),
-  E9: evidence("E9", { previous: proven, epoch: proven, changes: binary, proof: binary, old_leaf: oldLeaf }, [
-    "proof",
-    "old_leaf",
-  ]),
-};
-const E5_MERGED: Shape = evidence("E5", { ...promiseKey, promise: note, merged: proven, changes: binary });
+const E1_SHAPE = evidence("E1", { earlier: note, later: note });
+const E2_SHAPE = evidence("E2", { earlier: note, later: note, hashes: binary });
+const E3_SHAPE = evidence("E3", { earlier: leaf, later: leaf });
+const E4_SHAPE = evidence("E4", { earlier: leaf, later: leaf, hashes: binary });
+const E5_DUE_SHAPE = evidence("E5", { ...promiseKey, promise: note, due: leaf, version, final: configuration }, [
+  "version",
+  "final",
+]);
+const E5_MERGED_SHAPE = evidence("E5", { ...promiseKey, promise: note, merged: proven, changes: binary });
+const E6_SHAPE = evidence("E6", { ...promiseKey, first: note, second: note });
+const E7_SHAPE = evidence("E7", { earlier: proven, later: proven });
+const E8_SHAPE = evidence("E8", {
+  earlier: proven,
+  earlier_configuration: configuration,
+  later: proven,
+  later_configuration: configuration,
+});
+const E9_SHAPE = evidence(
+  "E9",
+  { previous: proven, epoch: proven, changes: binary, proof: binary, old_leaf: oldLeaf },
+  ["proof", "old_leaf"],
+);
+
+function shapeOf(file: { readonly [name: string]: unknown }): Shape {
+  switch (file["kind"]) {
+    case "E1":
+      return E1_SHAPE;
+    case "E2":
+      return E2_SHAPE;
+    case "E3":
+      return E3_SHAPE;
+    case "E4":
+      return E4_SHAPE;
+    case "E5":
+      return "merged" in file ? E5_MERGED_SHAPE : E5_DUE_SHAPE;
+    case "E6":
+      return E6_SHAPE;
+    case "E7":
+      return E7_SHAPE;
+    case "E8":
+      return E8_SHAPE;
+    case "E9":
+      return E9_SHAPE;
+    default:
+      throw malformed("evidence of an unknown kind");
+  }
+}
 
 /** The file of a piece of evidence: canonical JSON, one line. */
 export function formatEvidence(file: Evidence): string {
@@ -193,10 +226,7 @@ export function formatEvidence(file: Evidence): string {
 export function parseEvidence(file: string): Evidence {
   const value = parseJson(file, { maxBytes: MAX_FILE_BYTES, maxDepth: MAX_JSON_DEPTH });
   if (typeof value !== "object" || value === null || !("kind" in value)) throw malformed("not evidence");
-  const shape = Object.entries(SHAPES).find(([kind]) => kind === value["kind"])?.[1];
-  if (shape === undefined) throw malformed("evidence of an unknown kind");
-  const merged = shape === SHAPES.E5 && "merged" in value;
-  return parseShape(merged ? E5_MERGED : shape, value, "evidence") as Evidence;
+  return parseShape(shapeOf(value), value, "evidence") as Evidence;
 }
 
 function malformed(message: string): VerificationError {
@@ -288,7 +318,7 @@ function judge(file: Evidence, logKey: NoteKey): Finding {
     case "E6":
       return judgePromises(file, logKey);
     case "E7":
-      return judgeOrder(openProvenRecord(file.earlier, logKey), openProvenRecord(file.later, logKey));
+      return judgeOrder(file, logKey);
     case "E8":
       return judgeConfigurations(file, logKey);
     case "E9":
@@ -390,8 +420,9 @@ function judgePromises(file: PromiseConflictEvidence, logKey: NoteKey): Finding 
   return { code: "promise-conflict", says, index: encodeHex(first.index) };
 }
 
-/** Two records of one log, out of order in time or labels. */
-function judgeOrder({ record: earlier }: OpenedRecord, { record: later }: OpenedRecord): Finding {
+function judgeOrder(file: OrderEvidence, logKey: NoteKey): Finding {
+  const { record: earlier } = openProvenRecord(file.earlier, logKey);
+  const { record: later } = openProvenRecord(file.later, logKey);
   if (earlier.epoch >= later.epoch) throw noProof("the records are in the wrong order");
   const epochs = `epoch ${earlier.epoch} to epoch ${later.epoch}`;
   if (later.timestampMs <= earlier.timestampMs)
@@ -452,10 +483,11 @@ function epochFault(
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Builders: each returns evidence that `verifyEvidence` has checked, or throws as it does.
+// Builders: each returns evidence that `verifyEvidence` takes, or throws as it does. Each names the check of its own kind,
+// so that a client carries only those it uses.
 
-function checked<E extends Evidence>(file: E): E {
-  verifyEvidence(file);
+function checked<E extends Evidence>(file: E, shape: Shape, judgeKind: (file: E, logKey: NoteKey) => Finding): E {
+  judgeKind(parseShape(shape, file, "evidence") as E, parseVkey(file.log_key));
   return file;
 }
 
@@ -467,9 +499,8 @@ export function createForkEvidence(
   hashes?: readonly Hash[],
 ): Evidence {
   const common = { format: FORMAT, log_key, earlier, later } as const;
-  return checked(
-    hashes === undefined ? { ...common, kind: "E1" } : { ...common, kind: "E2", hashes: encodePath(hashes) },
-  );
+  if (hashes === undefined) return checked({ ...common, kind: "E1" }, E1_SHAPE, judgeFork);
+  return checked({ ...common, kind: "E2", hashes: encodePath(hashes) }, E2_SHAPE, judgeFork);
 }
 
 /** E3, or with `hashes` (all of `rootsFromConsistency`, the first included) E4. */
@@ -480,9 +511,8 @@ export function createLeafEvidence(
   hashes?: readonly Hash[],
 ): Evidence {
   const common = { format: FORMAT, log_key, earlier, later } as const;
-  return checked(
-    hashes === undefined ? { ...common, kind: "E3" } : { ...common, kind: "E4", hashes: encodePath(hashes) },
-  );
+  if (hashes === undefined) return checked({ ...common, kind: "E3" }, E3_SHAPE, judgeLeaves);
+  return checked({ ...common, kind: "E4", hashes: encodePath(hashes) }, E4_SHAPE, judgeLeaves);
 }
 
 /** E5. */
@@ -493,7 +523,8 @@ export function createBrokenPromiseEvidence(
       | { readonly merged: ProvenRecord; readonly changes: string }
     ),
 ): Evidence {
-  return checked({ format: FORMAT, kind: "E5", log_key, ...parts });
+  const shape = "merged" in parts ? E5_MERGED_SHAPE : E5_DUE_SHAPE;
+  return checked({ format: FORMAT, kind: "E5", log_key, ...parts }, shape, judgePromise);
 }
 
 /** E6. */
@@ -501,12 +532,12 @@ export function createPromiseConflictEvidence(
   log_key: string,
   parts: PromiseKeyProof & { readonly first: string; readonly second: string },
 ): Evidence {
-  return checked({ format: FORMAT, kind: "E6", log_key, ...parts });
+  return checked({ format: FORMAT, kind: "E6", log_key, ...parts }, E6_SHAPE, judgePromises);
 }
 
 /** E7. */
 export function createOrderEvidence(log_key: string, earlier: ProvenRecord, later: ProvenRecord): Evidence {
-  return checked({ format: FORMAT, kind: "E7", log_key, earlier, later });
+  return checked({ format: FORMAT, kind: "E7", log_key, earlier, later }, E7_SHAPE, judgeOrder);
 }
 
 /** E8. */
@@ -514,12 +545,12 @@ export function createConfigurationEvidence(
   log_key: string,
   parts: Omit<ConfigurationEvidence, keyof Common | "kind">,
 ): Evidence {
-  return checked({ format: FORMAT, kind: "E8", log_key, ...parts });
+  return checked({ format: FORMAT, kind: "E8", log_key, ...parts }, E8_SHAPE, judgeConfigurations);
 }
 
 /** E9. */
 export function createEpochEvidence(log_key: string, parts: Omit<EpochEvidence, keyof Common | "kind">): Evidence {
-  return checked({ format: FORMAT, kind: "E9", log_key, ...parts });
+  return checked({ format: FORMAT, kind: "E9", log_key, ...parts }, E9_SHAPE, judgeEpoch);
 }
 
 /** What goes with a VerdictError: the evidence, if what is at hand proves anything. */
@@ -530,4 +561,13 @@ export function attemptEvidence(create: () => Evidence): { readonly evidence?: E
     if (error instanceof VerificationError) return {};
     throw error;
   }
+}
+
+/**
+ * A consistency path as RFC 6962 has it, from one that begins with the root of the earlier tree although that tree is
+ * complete. A reader of tiles asks for that hash, too: where the log forked it is another one, and the path evidence.
+ */
+export function withoutKnownRoot(earlier: HistoryHead, path: readonly Hash[]): readonly Hash[] {
+  const [first, ...rest] = path;
+  return first !== undefined && isPowerOfTwo(earlier.n) && equalBytes(first, earlier.root) ? rest : path;
 }

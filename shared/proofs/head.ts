@@ -21,7 +21,13 @@ import { decodePath } from "../messages.ts";
 import type { HeadPart } from "../messages.ts";
 import { CLOCK_AHEAD_MAX_MS, CLOCK_OFF_WITNESSES_MAX_MS, STALE_EXTRA_MS, STALE_HEARTBEATS } from "../parameters.ts";
 import { VerdictError } from "../verdict-codes.ts";
-import { attemptEvidence, createConfigurationEvidence, createForkEvidence, createOrderEvidence } from "./evidence.ts";
+import {
+  attemptEvidence,
+  createConfigurationEvidence,
+  createForkEvidence,
+  createOrderEvidence,
+  withoutKnownRoot,
+} from "./evidence.ts";
 import type { ProvenRecord } from "./evidence.ts";
 import { inStep } from "./step.ts";
 
@@ -54,7 +60,8 @@ export interface VerifiedHead {
 
 /**
  * Steps 1 to 3. `path`: consistency proof between this head and the newest known one, from the smaller to the larger,
- * empty where they are equal or none is known.
+ * empty where they are equal or none is known. It may begin with the smaller tree's root even where that tree is complete
+ * (`withoutKnownRoot`); only so does a fork at such a size leave evidence.
  */
 export function verifyHead(known: KnownLog, part: HeadPart, path: readonly Hash[]): VerifiedHead {
   const checkpoint = verifyCheckpoint(known.logKey, part.checkpoint);
@@ -98,7 +105,8 @@ function verifySameLog(known: KnownLog, checkpoint: Checkpoint, part: HeadPart, 
   const notes = isOlder ? [part.checkpoint, known.newest.checkpoint] : [known.newest.checkpoint, part.checkpoint];
   try {
     const { size: size1, root: root1 } = earlier;
-    verifyConsistency(LOG_DOMAINS, { size1, root1, size2: later.size, root2: later.root, path });
+    const rest = withoutKnownRoot({ n: size1, root: root1 }, path);
+    verifyConsistency(LOG_DOMAINS, { size1, root1, size2: later.size, root2: later.root, path: rest });
   } catch (cause) {
     if (!(cause instanceof VerificationError)) throw cause;
     const [first = "", second = ""] = notes;

@@ -11,14 +11,13 @@ import type { HistoryHead } from "../history/history.ts";
 import { epochLeafHash, parseEpochRecord } from "../log/epoch-record.ts";
 import type { EpochRecord } from "../log/epoch-record.ts";
 import { parseMapProof, verifyMapProof } from "../map/map-proof.ts";
-import { isPowerOfTwo } from "../merkle/consistency.ts";
 import { verifyInclusion } from "../merkle/inclusion.ts";
 import { LOG_DOMAINS } from "../merkle/tree.ts";
 import { decodePath } from "../messages.ts";
 import type { ProvenLeaf, SettlingPart, SettlingRecords } from "../messages.ts";
 import { VerdictError } from "../verdict-codes.ts";
 import type { VerdictCode } from "../verdict-codes.ts";
-import { attemptEvidence, createLeafEvidence, leafConflict } from "./evidence.ts";
+import { attemptEvidence, createLeafEvidence, leafConflict, withoutKnownRoot } from "./evidence.ts";
 import type { Evidence, ProvenRecord } from "./evidence.ts";
 import type { VerifiedHead } from "./head.ts";
 import { inStep } from "./step.ts";
@@ -199,11 +198,10 @@ export function checkAncestor(
   path: readonly Hash[],
 ): void {
   try {
-    verifyAncestor(earlier.head, later.head, path);
+    verifyAncestor(earlier.head, later.head, withoutKnownRoot(earlier.head, path));
   } catch (cause) {
     if (!(cause instanceof VerificationError)) throw cause;
-    const full = isPowerOfTwo(earlier.head.n) ? undefined : path;
-    const { evidence } = full === undefined ? {} : leafEvidence(head, earlier.proven, later.proven, full);
+    const { evidence } = leafEvidence(head, earlier.proven, later.proven, path);
     if (evidence === undefined) throw new VerdictError("history-unproven", cause.message, { cause });
     throw new VerdictError(code, "the history holds another past", { cause, evidence });
   }
