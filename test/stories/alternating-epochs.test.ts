@@ -1,17 +1,35 @@
-import assert from "node:assert/strict";
+import { GHOST } from "../support/attacks.ts";
+import { forgedDevice } from "../support/forged-keys.ts";
 import { story } from "../support/story.ts";
 
-story("two readers shown alternating epochs of one log", async (scene) => {
-  // A log of its own, for a lie that no honest sequencer could be brought to tell.
-  const log = await scene.alternatingLog();
-  const [alice, bob] = await scene.peopleOf(log, "alice", "bob");
+story("two readers shown alternating epochs of one log: Bob has been shown a ghost of Alice, and the settling epoch has none", async (scene) => {
+  const { log, people } = await scene.lyingLog("alice", "bob");
+  const [alice, bob] = people;
   await scene.chat(bob, alice);
 
-  log.alternate({ victim: alice.userId, reader: bob.userId });
+  const ghost = forgedDevice(alice.userId, GHOST);
+  log.alternate(alice.userId, GHOST, ghost, { shownIn: 1, settlingIn: 0 });
+  await scene.lies.ghostDevice(alice.account, [bob.userId], ghost);
+  await bob.seesDevice(alice, GHOST);
   await bob.ckv.refresh(alice.userId);
-  await scene.settle();
+  await scene.advance(20_000);
 
-  const told = [...bob.warnings, ...alice.warnings].map(({ code }) => code);
-  assert.ok(told.length > 0);
-  return { alice: ["warning own-unknown-version about alice"], bob: ["evidence settle-vanished about alice"] };
+  await bob.isWarned("settle-vanished");
+  return { bob: ["evidence settle-vanished about alice"] };
+});
+
+story("two readers shown alternating epochs of one log: the settling epoch has the ghost, and Alice looks there", async (scene) => {
+  const { log, people } = await scene.lyingLog("alice", "bob");
+  const [alice, bob] = people;
+  await scene.chat(bob, alice);
+
+  const ghost = forgedDevice(alice.userId, GHOST);
+  log.alternate(alice.userId, GHOST, ghost, { shownIn: 1, settlingIn: 1 });
+  await scene.lies.ghostDevice(alice.account, [bob.userId], ghost);
+  await bob.seesDevice(alice, GHOST);
+  await bob.ckv.refresh(alice.userId);
+  await scene.advance(20_000);
+
+  await alice.isWarned("own-unknown-version");
+  return { alice: ["warning own-unknown-version about alice"] };
 });

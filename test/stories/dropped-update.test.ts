@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { verifyEvidence } from "../../shared/proofs/evidence.ts";
+import { GHOST } from "../support/attacks.ts";
 import { forgedDevice } from "../support/forged-keys.ts";
 import { story } from "../support/story.ts";
 
@@ -8,10 +9,11 @@ story("an update that the log promises to Bob and drops", async (scene) => {
   await scene.chat(bob, alice);
 
   // A second service with the log's keys promises to merge the ghost; the one that everybody sees never hears of it.
-  const ghost = forgedDevice(alice.userId, "GHOST");
+  const ghost = forgedDevice(alice.userId, GHOST);
   const liar = await scene.copyOfTheLog();
-  await liar.record(alice, ghost);
-  liar.showTo(bob, /^\/v1\/refresh$/);
+  await liar.goOn();
+  await liar.record(alice.userId, GHOST, ghost);
+  scene.show(liar, bob, /^\/v1\/refresh$/);
   await scene.lies.ghostDevice(alice.account, [bob.userId], ghost);
   await bob.sees(alice, "unchecked promise-pending");
   await scene.advance(20_000);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { verifyEvidence } from "../../shared/proofs/evidence.ts";
-import { story } from "../support/story.ts";
+import { story, until } from "../support/story.ts";
 
 story("a log that goes on in two branches, one of them for Bob", async (scene) => {
   const [alice, bob] = await scene.people("alice", "bob");
@@ -10,8 +10,8 @@ story("a log that goes on in two branches, one of them for Bob", async (scene) =
   await scene.logGrows();
   await bob.ckv.refresh(alice.userId);
   await branch.goOn();
-  branch.showTo(bob);
-  await scene.logGrows();
+  await until(async () => branch.size > (await scene.world.size()) - 2, () => "the other branch grows too");
+  scene.show(branch, bob);
   await bob.ckv.refresh(alice.userId);
 
   const { evidence } = await bob.isWarned("head-fork");

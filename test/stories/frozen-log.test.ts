@@ -10,7 +10,8 @@ story("a log that stands still for Bob", async (scene) => {
   bob.online = false;
   await scene.logGrows();
   const copy = await scene.copyOfTheLog();
-  copy.showTo(bob);
+  await copy.standStill();
+  scene.show(copy, bob);
   bob.online = true;
   await bob.ckv.refresh(alice.userId);
   await bob.sees(alice, "verified");

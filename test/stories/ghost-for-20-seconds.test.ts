@@ -1,3 +1,4 @@
+import { GHOST } from "../support/attacks.ts";
 import { story } from "../support/story.ts";
 
 story("a ghost device of Alice that stays 20 seconds, while Bob writes", async (scene) => {
@@ -8,7 +9,7 @@ story("a ghost device of Alice that stays 20 seconds, while Bob writes", async (
   await bob.sees(alice, "unchecked key-pending");
   await bob.says("meet me at nine", chat);
   await ghost.stop();
-  await bob.seesNoDevice(alice, "GHOST");
+  await bob.seesNoDevice(alice, GHOST);
   await scene.advance(20_000);
 
   await bob.isWarned("key-never-logged");
@@ -22,7 +23,7 @@ story("a ghost device of Alice that stays 20 seconds, while Bob is silent", asyn
   const ghost = await scene.lies.ghostDevice(alice.account, [bob.userId]);
   await bob.sees(alice, "unchecked key-pending");
   await ghost.stop();
-  await bob.seesNoDevice(alice, "GHOST");
+  await bob.seesNoDevice(alice, GHOST);
   await scene.advance(20_000);
 
   await bob.isWarned("key-never-logged");

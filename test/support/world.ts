@@ -1,10 +1,18 @@
 /** What all stories of one run share: a Synapse that can lie, its log, the switch before the log, and the time. */
+import { setTimeout as delay } from "node:timers/promises";
+import { openCheckpoint } from "../../shared/log/checkpoint.ts";
+import { parseVkey } from "../../shared/crypto/signed-note.ts";
+import { parseEpochRecord } from "../../shared/log/epoch-record.ts";
+import type { EpochRecord } from "../../shared/log/epoch-record.ts";
+import { entryTile, parseEntryBundle, tilePath } from "../../shared/log/tiles.ts";
 import { KeyLies } from "./attacks.ts";
 import { JumpingClock, startClock } from "./clock.ts";
 import type { ClockServer } from "./clock.ts";
-import { startService } from "./service.ts";
-import type { Service } from "./service.ts";
-import { READER_HEADER, Switch } from "./switch.ts";
+import { LogCopy } from "./log-copy.ts";
+import { freePort } from "./port.ts";
+import { Service } from "./service.ts";
+import { Switch } from "./switch.ts";
+import { startSynapse } from "./synapse.ts";
 import type { Synapse } from "./synapse.ts";
 
 export class World {
@@ -14,14 +22,86 @@ export class World {
   readonly lies: KeyLies;
   /** The people's clock. */
   readonly clock: JumpingClock = new JumpingClock();
-  /** The clock of the log and of whoever copies it. */
+  /** The clock of the log and of its copies. */
   readonly logClock: ClockServer;
 
-  constructor(service: Service, synapse: Synapse, switchboard: Switch, logClock: ClockServer) {
-    this.service = service;
+  private constructor(synapse: Synapse, service: Service, switchboard: Switch, logClock: ClockServer) {
     this.synapse = synapse;
+    this.service = service;
     this.switchboard = switchboard;
     this.logClock = logClock;
     this.lies = new KeyLies(synapse);
   }
+
+  static async open(): Promise<World> {
+    const logClock = await startClock();
+    const switchboard = await Switch.open();
+    const port = await freePort();
+    const service = await Service.init({ homeserverPort: port, serviceUrl: switchboard.url, clockUrl: logClock.url });
+    switchboard.connect(service.url);
+    const synapse = await startSynapse({
+      port,
+      registrationPath: service.files.registration,
+      extraConfig: { extra_well_known_client_content: { "org.matrix-ckv": service.wellKnown } },
+    });
+    await service.start();
+    return new World(synapse, service, switchboard, logClock);
+  }
+
+  /** Lets time go by: first for the log, then, once it has a head of that time, for the people. */
+  async advance(ms: number): Promise<void> {
+    this.logClock.advance(ms);
+    const nowMs = this.logClock.now();
+    while ((await this.#newestRecord()).timestampMs < nowMs) await delay(20);
+    this.clock.jumpTo(this.logClock.offsetMs);
+  }
+
+  /** Size of the newest head of the honest service. */
+  async size(): Promise<number> {
+    const note = await (await this.#ask("/log/checkpoint")).text();
+    return openCheckpoint(note, parseVkey(this.service.wellKnown.log_key)).size;
+  }
+
+  /** A copy of the log's database and keys as they are now. */
+  async copyLog(): Promise<LogCopy> {
+    const { data, anchor, keys } = this.service.files;
+    const files = { dataDirectory: data, anchorFile: anchor, keysFile: keys };
+    return await this.service.suspended(async () => await LogCopy.of(files, this.logClock));
+  }
+
+  async #newestRecord(): Promise<EpochRecord> {
+    const size = await this.size();
+    const tile = entryTile(size - 1, size);
+    const bytes = new Uint8Array(await (await this.#ask(`/log/${tilePath(tile)}`)).arrayBuffer());
+    const record = parseEntryBundle(bytes, tile.width).at(-1);
+    if (record === undefined) throw new Error("the log gives no record");
+    return parseEpochRecord(record);
+  }
+
+  async #ask(path: string): Promise<Response> {
+    const answer = await fetch(this.service.url + path);
+    if (!answer.ok) throw new Error(`${path}: ${String(answer.status)}`);
+    return answer;
+  }
+
+  async close(): Promise<void> {
+    await this.switchboard.close();
+    await this.service.close();
+    await this.synapse.close();
+    await this.logClock.close();
+  }
+}
+
+let world: Promise<World> | undefined;
+
+/** The world of this run; opened by whoever asks first. */
+export async function openWorld(): Promise<World> {
+  world ??= World.open();
+  return await world;
+}
+
+/** Ends the world, if there is one. */
+export async function closeWorld(): Promise<void> {
+  await (await world)?.close();
+  world = undefined;
 }
