@@ -79,7 +79,8 @@ export async function init(options: InitOptions, nowMs: number): Promise<InitFil
   const configurationText = configurationOf(options, keys);
   for (const path of Object.values(files)) mkdirSync(dirname(path), { recursive: true });
   writeKeys(files.keys, keys);
-  await createLog({ dataDirectory: files.data, anchorFile: files.anchor, configurationText, keys, nowMs });
+  const { data: dataDirectory, anchor: anchorFile, keys: keysFile } = files;
+  await createLog({ dataDirectory, anchorFile, keysFile, configurationText, nowMs });
   writeNew(files.registration, registrationOf(options), 0o600);
   writeNew(files.config, configYaml(options, files), 0o644);
   return files;
