@@ -1,6 +1,6 @@
 /**
  * A log in memory, made of nothing but shared/. Honest unless told otherwise: `fork` gives a second log with the same
- * keys, `forge` and `forget` rewrite a user's past, `closeEpoch` signs whatever record it is told to. `checkLog` audits it
+ * keys, `forge`, `revert` and `forget` rewrite a user's past, `closeEpoch` signs whatever record it is told to. `checkLog` audits it
  * from the first epoch.
  */
 import assert from "node:assert/strict";
@@ -259,6 +259,11 @@ export class TestLog {
       return { version, epoch, commitment: commit({ userId, version, entry, opening }), opening, entry };
     });
     this.#histories = new Map([...this.#histories, [userId, versions]]);
+  }
+
+  /** A lie: from the next epoch on the user's history is again what it was at this one. */
+  revert(userId: string, epoch: number): void {
+    this.#histories = new Map([...this.#histories, [userId, this.versionsAt(userId, epoch)]]);
   }
 
   /** A lie: from the next epoch on the user was never there. */

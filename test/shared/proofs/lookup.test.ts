@@ -172,7 +172,7 @@ describe("lookup: the head", () => {
     const one = () => verifyHead(twin.known(nowOf(fork), twin.head()), fork.head(), []);
     assertEvidence(one, "head-fork", "E1");
     for (let later = 0; later < 4; later++) {
-      fork.closeEpoch(START + 8_000 + later);
+      fork.closeEpoch(START + 8_000 + 1_000 * later);
       const [from, to] = [twin.size, fork.size];
       const two = () => verifyHead(twin.known(nowOf(fork), twin.head()), fork.head(), fork.logConsistency(from, to));
       if (isPowerOfTwo(from)) assertVerdict(two, "heads-unreconciled");
@@ -181,8 +181,8 @@ describe("lookup: the head", () => {
       assertEvidence(() => verifyHead(twin.known(nowOf(fork), twin.head()), fork.head(), full), "head-fork", "E2");
       const honest = [...subtree(fork, from), ...fork.logConsistency(from, to)];
       verifyHead(fork.known(nowOf(fork), fork.head(from)), fork.head(), honest);
-      twin.closeEpoch(START + 7_000 + fork.size);
-      fork.closeEpoch(START + 9_000 + fork.size);
+      twin.closeEpoch(START + 8_100 + 1_000 * later);
+      fork.closeEpoch(START + 8_200 + 1_000 * later);
     }
   });
 
