@@ -113,6 +113,9 @@ const MAX_PATH_BYTES = 54 * 32;
 const MAX_MAP_PROOF_BYTES = 2 + 32 + 256 * 32 + 1 + 72;
 
 const base64Length = (bytes: number): number => Math.ceil((bytes * 4) / 3);
+// Shapes are made when the module loads. NO_SIDE_EFFECTS lets a bundler leave out those that nothing uses.
+
+/* @__NO_SIDE_EFFECTS__ */
 const bytesShape = (minBytes: number, maxBytes: number, description: string): StringShape => ({
   type: "string",
   contentEncoding: "base64",
@@ -121,13 +124,16 @@ const bytesShape = (minBytes: number, maxBytes: number, description: string): St
   pattern: "^[A-Za-z0-9+/]*$",
   description,
 });
+/* @__NO_SIDE_EFFECTS__ */
 const text = (maxLength: number, description: string, minLength = 1): StringShape => ({
   type: "string",
   minLength,
   maxLength,
   description,
 });
+/* @__NO_SIDE_EFFECTS__ */
 const oneOf = (...values: readonly string[]): StringShape => ({ type: "string", maxLength: 255, enum: values });
+/* @__NO_SIDE_EFFECTS__ */
 const integer = (minimum: number, description: string, maximum: number = MAX_INTEGER): IntegerShape => ({
   type: "integer",
   minimum,
@@ -135,13 +141,16 @@ const integer = (minimum: number, description: string, maximum: number = MAX_INT
   description,
 });
 /** Members whose name ends in "?" may be absent. */
+/* @__NO_SIDE_EFFECTS__ */
 const members = (named: { readonly [name: string]: Shape }, additionalProperties: boolean): ObjectShape => ({
   type: "object",
   properties: Object.fromEntries(Object.entries(named).map(([name, shape]) => [name.replace(/\?$/, ""), shape])),
   required: Object.keys(named).filter((name) => !name.endsWith("?")),
   additionalProperties,
 });
+/* @__NO_SIDE_EFFECTS__ */
 const body = (named: { readonly [name: string]: Shape }): ObjectShape => members(named, false);
+/* @__NO_SIDE_EFFECTS__ */
 const content = (named: { readonly [name: string]: Shape }): ObjectShape => members(named, true);
 
 const USER_ID: StringShape = { ...text(MAX_USER_ID_BYTES, "Matrix user id"), pattern: "^@[^:]*:.+$" };
@@ -318,7 +327,7 @@ export interface ErrorAnswer {
   readonly error: { readonly code: ErrorCode; readonly message: string };
 }
 
-const headPart = body({ checkpoint: NOTE, record: RECORD, record_proof: PATH });
+export const headPartShape: ObjectShape = body({ checkpoint: NOTE, record: RECORD, record_proof: PATH });
 const leafPart = body({
   n: VERSION,
   history_root: HASH,
@@ -351,6 +360,70 @@ const versionPart = body({
 });
 const userIds: ArrayShape = { type: "array", items: USER_ID, maxItems: MAX_LOOKUPS_PER_REQUEST };
 
+const sessionRequest = body({
+  // The token is passed on as the homeserver made it, and homeservers may add members.
+  openid_token: content({
+    access_token: text(4_096, "OpenID access token"),
+    token_type: text(64, "always Bearer"),
+    matrix_server_name: text(255, "server name"),
+    expires_in: integer(0, "seconds"),
+  }),
+});
+const sessionAnswer = body({
+  session: text(256, "bearer token"),
+  user_id: USER_ID,
+  expires_in_ms: integer(0, "milliseconds"),
+});
+const lookupRequest = body({ user_id: USER_ID });
+const lookupAnswer = body({ head: headPartShape, user: userPart });
+const lookupsRequest = body({ user_ids: userIds });
+const lookupsAnswer = body({
+  head: headPartShape,
+  settling_epoch: EPOCH,
+  users: {
+    type: "object",
+    propertyNames: USER_ID,
+    additionalProperties: userPart,
+    maxProperties: MAX_LOOKUPS_PER_REQUEST,
+  },
+});
+const settledRequest = body({ user_id: USER_ID, epoch: EPOCH });
+const settledAnswer = body({ vrf_proof: VRF_PROOF, epoch: EPOCH, map_proof: MAP_PROOF, "leaf?": settlingLeaf });
+const settlingRecords = body({
+  record: RECORD,
+  record_proof: PATH,
+  "previous_record?": RECORD,
+  "previous_proof?": PATH,
+});
+const historyRangeRequest = body({ user_id: USER_ID, from: VERSION, to: VERSION });
+const consistencyAnswer = body({ proof: PATH });
+const versionsAnswer = body({
+  n: VERSION,
+  versions: { type: "array", items: versionPart, maxItems: MAX_VERSIONS_PER_REQUEST },
+});
+const refreshRequest = body({ user_id: USER_ID });
+const refreshAnswer = body({ "promise?": body({ note: NOTE, opening: OPENING, entry: ENTRY }) });
+const enrolmentAnswer = body({ room_id: text(255, "room id") });
+const statementRequest = body({ statement });
+const statementAnswer = body({ "version_expected?": VERSION });
+const acknowledgementRequest = body({ version: VERSION, history_root: HASH, signature: SIGNATURE });
+const empty = body({});
+const errorAnswer = body({
+  error: body({
+    code: oneOf(
+      "bad-request",
+      "unauthorized",
+      "forbidden",
+      "not-found",
+      "too-large",
+      "rate-limited",
+      "not-ready",
+      "internal",
+    ),
+    message: text(1_024, "for people", 0),
+  }),
+});
+
 /** Shapes of all HTTP bodies by name; http-api.ts makes the OpenAPI document from them. */
 export const HTTP_SHAPES: {
   readonly SessionRequest: Shape;
@@ -375,70 +448,27 @@ export const HTTP_SHAPES: {
   readonly Empty: Shape;
   readonly ErrorAnswer: Shape;
 } = {
-  SessionRequest: body({
-    // The token is passed on as the homeserver made it, and homeservers may add members.
-    openid_token: content({
-      access_token: text(4_096, "OpenID access token"),
-      token_type: text(64, "always Bearer"),
-      matrix_server_name: text(255, "server name"),
-      expires_in: integer(0, "seconds"),
-    }),
-  }),
-  SessionAnswer: body({
-    session: text(256, "bearer token"),
-    user_id: USER_ID,
-    expires_in_ms: integer(0, "milliseconds"),
-  }),
-  LookupRequest: body({ user_id: USER_ID }),
-  LookupAnswer: body({ head: headPart, user: userPart }),
-  LookupsRequest: body({ user_ids: userIds }),
-  LookupsAnswer: body({
-    head: headPart,
-    settling_epoch: EPOCH,
-    users: {
-      type: "object",
-      propertyNames: USER_ID,
-      additionalProperties: userPart,
-      maxProperties: MAX_LOOKUPS_PER_REQUEST,
-    },
-  }),
-  SettledRequest: body({ user_id: USER_ID, epoch: EPOCH }),
-  SettledAnswer: body({ vrf_proof: VRF_PROOF, epoch: EPOCH, map_proof: MAP_PROOF, "leaf?": settlingLeaf }),
-  SettlingRecords: body({
-    record: RECORD,
-    record_proof: PATH,
-    "previous_record?": RECORD,
-    "previous_proof?": PATH,
-  }),
-  HistoryRangeRequest: body({ user_id: USER_ID, from: VERSION, to: VERSION }),
-  ConsistencyAnswer: body({ proof: PATH }),
-  VersionsAnswer: body({
-    n: VERSION,
-    versions: { type: "array", items: versionPart, maxItems: MAX_VERSIONS_PER_REQUEST },
-  }),
-  RefreshRequest: body({ user_id: USER_ID }),
-  RefreshAnswer: body({ "promise?": body({ note: NOTE, opening: OPENING, entry: ENTRY }) }),
-  EnrolmentAnswer: body({ room_id: text(255, "room id") }),
+  SessionRequest: sessionRequest,
+  SessionAnswer: sessionAnswer,
+  LookupRequest: lookupRequest,
+  LookupAnswer: lookupAnswer,
+  LookupsRequest: lookupsRequest,
+  LookupsAnswer: lookupsAnswer,
+  SettledRequest: settledRequest,
+  SettledAnswer: settledAnswer,
+  SettlingRecords: settlingRecords,
+  HistoryRangeRequest: historyRangeRequest,
+  ConsistencyAnswer: consistencyAnswer,
+  VersionsAnswer: versionsAnswer,
+  RefreshRequest: refreshRequest,
+  RefreshAnswer: refreshAnswer,
+  EnrolmentAnswer: enrolmentAnswer,
   Statement: statement,
-  StatementRequest: body({ statement }),
-  StatementAnswer: body({ "version_expected?": VERSION }),
-  AcknowledgementRequest: body({ version: VERSION, history_root: HASH, signature: SIGNATURE }),
-  Empty: body({}),
-  ErrorAnswer: body({
-    error: body({
-      code: oneOf(
-        "bad-request",
-        "unauthorized",
-        "forbidden",
-        "not-found",
-        "too-large",
-        "rate-limited",
-        "not-ready",
-        "internal",
-      ),
-      message: text(1_024, "for people", 0),
-    }),
-  }),
+  StatementRequest: statementRequest,
+  StatementAnswer: statementAnswer,
+  AcknowledgementRequest: acknowledgementRequest,
+  Empty: empty,
+  ErrorAnswer: errorAnswer,
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -518,7 +548,7 @@ export interface CompareCancelContent extends CompareContent {
 }
 
 const SESSION: StringShape = bytesShape(32, 32, "session id");
-const provenLeaf = body({
+export const provenLeafShape: ObjectShape = body({
   checkpoint: NOTE,
   record: RECORD,
   record_proof: PATH,
@@ -526,6 +556,40 @@ const provenLeaf = body({
   map_proof: MAP_PROOF,
   "leaf?": body({ n: VERSION, history_root: HASH }),
 });
+
+const epochContent = content({ checkpoint: NOTE, record: RECORD, epoch: EPOCH });
+const configurationContent = content({ text: text(16_384, "configuration: canonical JSON") });
+const wellKnownContent = content({ service_url: URL_TEXT, room: text(255, "room alias or id"), log_key: VKEY });
+const warningContent = content({
+  user_id: USER_ID,
+  code: text(64, "code of a verdict"),
+  since_ms: integer(0, "Unix time"),
+});
+const headContent = content({
+  heads: {
+    type: "array",
+    maxItems: 2,
+    items: content({ origin: text(300, "origin of a log"), log_key: VKEY, checkpoint: NOTE }),
+  },
+  "about?": content({
+    size: VERSION,
+    n: integer(0, "0: absent"),
+    "history_root?": HASH,
+    enrolled: { type: "boolean" },
+    on: { type: "boolean" },
+  }),
+  "ask?": content({ size: VERSION, n: VERSION, history_root: HASH }),
+  "proof?": provenLeafShape,
+});
+const compareContent = content({ session: SESSION });
+const compareCommitContent = content({ session: SESSION, commitment: HASH });
+const compareNonceContent = content({ session: SESSION, nonce: bytesShape(32, 32, "random bytes") });
+const compareRevealContent = content({
+  session: SESSION,
+  nonce: bytesShape(32, 32, "random bytes"),
+  log_keys: content({ initiator: OPTIONAL_VKEY, responder: OPTIONAL_VKEY }),
+});
+const compareCancelContent = content({ session: SESSION, reason: text(64, "code of a verdict") });
 
 /** Shapes of Matrix contents. Members that are not named are dropped: SDKs and servers add their own. */
 export const CONTENT_SHAPES: {
@@ -541,36 +605,17 @@ export const CONTENT_SHAPES: {
   readonly CompareRevealContent: Shape;
   readonly CompareCancelContent: Shape;
 } = {
-  EpochContent: content({ checkpoint: NOTE, record: RECORD, epoch: EPOCH }),
-  ConfigurationContent: content({ text: text(16_384, "configuration: canonical JSON") }),
-  WellKnown: content({ service_url: URL_TEXT, room: text(255, "room alias or id"), log_key: VKEY }),
-  WarningContent: content({ user_id: USER_ID, code: text(64, "code of a verdict"), since_ms: integer(0, "Unix time") }),
-  HeadContent: content({
-    heads: {
-      type: "array",
-      maxItems: 2,
-      items: content({ origin: text(300, "origin of a log"), log_key: VKEY, checkpoint: NOTE }),
-    },
-    "about?": content({
-      size: VERSION,
-      n: integer(0, "0: absent"),
-      "history_root?": HASH,
-      enrolled: { type: "boolean" },
-      on: { type: "boolean" },
-    }),
-    "ask?": content({ size: VERSION, n: VERSION, history_root: HASH }),
-    "proof?": provenLeaf,
-  }),
-  ProvenLeaf: provenLeaf,
-  CompareContent: content({ session: SESSION }),
-  CompareCommitContent: content({ session: SESSION, commitment: HASH }),
-  CompareNonceContent: content({ session: SESSION, nonce: bytesShape(32, 32, "random bytes") }),
-  CompareRevealContent: content({
-    session: SESSION,
-    nonce: bytesShape(32, 32, "random bytes"),
-    log_keys: content({ initiator: OPTIONAL_VKEY, responder: OPTIONAL_VKEY }),
-  }),
-  CompareCancelContent: content({ session: SESSION, reason: text(64, "code of a verdict") }),
+  EpochContent: epochContent,
+  ConfigurationContent: configurationContent,
+  WellKnown: wellKnownContent,
+  WarningContent: warningContent,
+  HeadContent: headContent,
+  ProvenLeaf: provenLeafShape,
+  CompareContent: compareContent,
+  CompareCommitContent: compareCommitContent,
+  CompareNonceContent: compareNonceContent,
+  CompareRevealContent: compareRevealContent,
+  CompareCancelContent: compareCancelContent,
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -677,35 +722,35 @@ export function serverOfUser(userId: string): string {
 // Each parser below takes a decoded JSON value and returns its checked copy, or throws VerificationError("malformed").
 
 export function parseSessionRequest(value: unknown): SessionRequest {
-  return parseShape(HTTP_SHAPES.SessionRequest, value, "session request") as SessionRequest;
+  return parseShape(sessionRequest, value, "session request") as SessionRequest;
 }
 export function parseSessionAnswer(value: unknown): SessionAnswer {
-  return parseShape(HTTP_SHAPES.SessionAnswer, value, "session") as SessionAnswer;
+  return parseShape(sessionAnswer, value, "session") as SessionAnswer;
 }
 export function parseLookupRequest(value: unknown): LookupRequest {
-  return parseShape(HTTP_SHAPES.LookupRequest, value, "lookup request") as LookupRequest;
+  return parseShape(lookupRequest, value, "lookup request") as LookupRequest;
 }
 export function parseLookupsRequest(value: unknown): LookupsRequest {
-  return parseShape(HTTP_SHAPES.LookupsRequest, value, "lookups request") as LookupsRequest;
+  return parseShape(lookupsRequest, value, "lookups request") as LookupsRequest;
 }
 export function parseLookupAnswer(value: unknown): LookupAnswer {
-  const answer = parseShape(HTTP_SHAPES.LookupAnswer, value, "lookup") as LookupAnswer;
+  const answer = parseShape(lookupAnswer, value, "lookup") as LookupAnswer;
   checkReveal(answer.user.leaf, "lookup.user.leaf");
   return answer;
 }
 export function parseLookupsAnswer(value: unknown): LookupsAnswer {
-  const answer = parseShape(HTTP_SHAPES.LookupsAnswer, value, "lookups") as LookupsAnswer;
+  const answer = parseShape(lookupsAnswer, value, "lookups") as LookupsAnswer;
   for (const user of Object.values(answer.users)) checkReveal(user.leaf, "lookups.users.leaf");
   return answer;
 }
 export function parseSettledRequest(value: unknown): SettledRequest {
-  return parseShape(HTTP_SHAPES.SettledRequest, value, "settled request") as SettledRequest;
+  return parseShape(settledRequest, value, "settled request") as SettledRequest;
 }
 export function parseSettledAnswer(value: unknown): SettledAnswer {
-  return parseShape(HTTP_SHAPES.SettledAnswer, value, "settled") as SettledAnswer;
+  return parseShape(settledAnswer, value, "settled") as SettledAnswer;
 }
 export function parseSettlingRecords(value: unknown): SettlingRecords {
-  const records = parseShape(HTTP_SHAPES.SettlingRecords, value, "settling") as SettlingRecords;
+  const records = parseShape(settlingRecords, value, "settling") as SettlingRecords;
   if ((records.previous_record === undefined) !== (records.previous_proof === undefined)) {
     throw malformed("settling", "has a previous record without its proof, or the proof alone");
   }
@@ -713,85 +758,85 @@ export function parseSettlingRecords(value: unknown): SettlingRecords {
 }
 /** Also `from <= to`. */
 export function parseHistoryRangeRequest(value: unknown): HistoryRangeRequest {
-  const range = parseShape(HTTP_SHAPES.HistoryRangeRequest, value, "history request") as HistoryRangeRequest;
+  const range = parseShape(historyRangeRequest, value, "history request") as HistoryRangeRequest;
   if (range.from > range.to) throw malformed("history request", "ends before it begins");
   return range;
 }
 export function parseConsistencyAnswer(value: unknown): ConsistencyAnswer {
-  return parseShape(HTTP_SHAPES.ConsistencyAnswer, value, "consistency") as ConsistencyAnswer;
+  return parseShape(consistencyAnswer, value, "consistency") as ConsistencyAnswer;
 }
 export function parseVersionsAnswer(value: unknown): VersionsAnswer {
-  const answer = parseShape(HTTP_SHAPES.VersionsAnswer, value, "versions") as VersionsAnswer;
+  const answer = parseShape(versionsAnswer, value, "versions") as VersionsAnswer;
   for (const version of answer.versions) checkReveal(version, "versions.version");
   return answer;
 }
 export function parseRefreshRequest(value: unknown): LookupRequest {
-  return parseShape(HTTP_SHAPES.RefreshRequest, value, "refresh request") as LookupRequest;
+  return parseShape(refreshRequest, value, "refresh request") as LookupRequest;
 }
 export function parseRefreshAnswer(value: unknown): RefreshAnswer {
-  return parseShape(HTTP_SHAPES.RefreshAnswer, value, "refresh") as RefreshAnswer;
+  return parseShape(refreshAnswer, value, "refresh") as RefreshAnswer;
 }
 export function parseEnrolmentAnswer(value: unknown): EnrolmentAnswer {
-  return parseShape(HTTP_SHAPES.EnrolmentAnswer, value, "enrolment") as EnrolmentAnswer;
+  return parseShape(enrolmentAnswer, value, "enrolment") as EnrolmentAnswer;
 }
 /** The form alone; directory/statement.ts checks the signature. */
 export function parseStatement(value: unknown): Statement {
-  return parseShape(HTTP_SHAPES.Statement, value, "statement") as Statement;
+  return parseShape(statement, value, "statement") as Statement;
 }
 export function parseStatementRequest(value: unknown): StatementRequest {
-  return parseShape(HTTP_SHAPES.StatementRequest, value, "statement request") as StatementRequest;
+  return parseShape(statementRequest, value, "statement request") as StatementRequest;
 }
 export function parseStatementAnswer(value: unknown): StatementAnswer {
-  return parseShape(HTTP_SHAPES.StatementAnswer, value, "statement answer") as StatementAnswer;
+  return parseShape(statementAnswer, value, "statement answer") as StatementAnswer;
 }
 export function parseAcknowledgementRequest(value: unknown): AcknowledgementRequest {
-  return parseShape(HTTP_SHAPES.AcknowledgementRequest, value, "acknowledgement") as AcknowledgementRequest;
+  return parseShape(acknowledgementRequest, value, "acknowledgement") as AcknowledgementRequest;
 }
 export function parseEmpty(value: unknown): void {
-  parseShape(HTTP_SHAPES.Empty, value, "body");
+  parseShape(empty, value, "body");
 }
 export function parseErrorAnswer(value: unknown): ErrorAnswer {
-  return parseShape(HTTP_SHAPES.ErrorAnswer, value, "error") as ErrorAnswer;
+  return parseShape(errorAnswer, value, "error") as ErrorAnswer;
 }
 
 export function parseEpochContent(value: unknown): EpochContent {
-  return parseShape(CONTENT_SHAPES.EpochContent, value, "epoch event") as EpochContent;
+  return parseShape(epochContent, value, "epoch event") as EpochContent;
 }
 export function parseConfigurationContent(value: unknown): ConfigurationContent {
-  return parseShape(CONTENT_SHAPES.ConfigurationContent, value, "configuration event") as ConfigurationContent;
+  return parseShape(configurationContent, value, "configuration event") as ConfigurationContent;
 }
 /** Also: `service_url` is an absolute http or https URL without trailing slash; https but on loopback is the caller's rule. */
 export function parseWellKnown(value: unknown): WellKnown {
-  const wellKnown = parseShape(CONTENT_SHAPES.WellKnown, value, "well-known") as WellKnown;
+  const wellKnown = parseShape(wellKnownContent, value, "well-known") as WellKnown;
   if (!/^https?:\/\/[^/\s?#]+(\/[^\s?#]*[^/\s?#])?$/.test(wellKnown.service_url)) {
     throw malformed("well-known.service_url", "is no http URL without trailing slash");
   }
   return wellKnown;
 }
 export function parseWarningContent(value: unknown): WarningContent {
-  return parseShape(CONTENT_SHAPES.WarningContent, value, "warning") as WarningContent;
+  return parseShape(warningContent, value, "warning") as WarningContent;
 }
 export function parseHeadContent(value: unknown): HeadContent {
-  return parseShape(CONTENT_SHAPES.HeadContent, value, "gossip") as HeadContent;
+  return parseShape(headContent, value, "gossip") as HeadContent;
 }
 export function parseProvenLeaf(value: unknown): ProvenLeaf {
-  return parseShape(CONTENT_SHAPES.ProvenLeaf, value, "proven leaf") as ProvenLeaf;
+  return parseShape(provenLeafShape, value, "proven leaf") as ProvenLeaf;
 }
 /** `request`, `ready`, `taken` and `done`. */
 export function parseCompareContent(value: unknown): CompareContent {
-  return parseShape(CONTENT_SHAPES.CompareContent, value, "compare") as CompareContent;
+  return parseShape(compareContent, value, "compare") as CompareContent;
 }
 export function parseCompareCommitContent(value: unknown): CompareCommitContent {
-  return parseShape(CONTENT_SHAPES.CompareCommitContent, value, "compare commit") as CompareCommitContent;
+  return parseShape(compareCommitContent, value, "compare commit") as CompareCommitContent;
 }
 export function parseCompareNonceContent(value: unknown): CompareNonceContent {
-  return parseShape(CONTENT_SHAPES.CompareNonceContent, value, "compare nonce") as CompareNonceContent;
+  return parseShape(compareNonceContent, value, "compare nonce") as CompareNonceContent;
 }
 export function parseCompareRevealContent(value: unknown): CompareRevealContent {
-  return parseShape(CONTENT_SHAPES.CompareRevealContent, value, "compare reveal") as CompareRevealContent;
+  return parseShape(compareRevealContent, value, "compare reveal") as CompareRevealContent;
 }
 export function parseCompareCancelContent(value: unknown): CompareCancelContent {
-  return parseShape(CONTENT_SHAPES.CompareCancelContent, value, "compare cancel") as CompareCancelContent;
+  return parseShape(compareCancelContent, value, "compare cancel") as CompareCancelContent;
 }
 
 /** A version is either opened or erased: opening and entry come and go together. */

@@ -186,13 +186,15 @@ const OTHERWISE: ReadonlyMap<VerdictCode, NonNullable<CodeClass["otherwise"]>> =
   ["entry-refused", { when: "no-new-device", class: "notice" }],
 ]);
 
-const ESCALATING: ReadonlySet<VerdictCode> = new Set<VerdictCode>(UNCHECKED_THEN_WARNING);
+const ESCALATING: ReadonlySet<VerdictCode> = /* @__PURE__ */ new Set<VerdictCode>(UNCHECKED_THEN_WARNING);
 
-const CLASSES: ReadonlyMap<VerdictCode, CodeClass> = new Map(
-  (Object.keys(CODES_BY_CLASS) as VerdictClass[]).flatMap((name) =>
-    CODES_BY_CLASS[name].map((code) => [code, describe(name, code)] as const),
-  ),
-);
+// Marked pure, as the set above and the list below, so that a bundle that only throws VerdictErrors carries no table.
+const CLASSES: ReadonlyMap<VerdictCode, CodeClass> = /* @__PURE__ */ describeAll();
+
+function describeAll(): ReadonlyMap<VerdictCode, CodeClass> {
+  const names = Object.keys(CODES_BY_CLASS) as VerdictClass[];
+  return new Map(names.flatMap((name) => CODES_BY_CLASS[name].map((code) => [code, describe(name, code)] as const)));
+}
 
 function describe(name: VerdictClass, code: VerdictCode): CodeClass {
   const otherwise = OTHERWISE.get(code);
@@ -204,7 +206,7 @@ function describe(name: VerdictClass, code: VerdictCode): CodeClass {
 }
 
 /** All codes, class by class. */
-export const VERDICT_CODES: readonly VerdictCode[] = [...CLASSES.keys()];
+export const VERDICT_CODES: readonly VerdictCode[] = /* @__PURE__ */ (() => [...CLASSES.keys()])();
 
 /** How much a code weighs. */
 export function classOf(code: VerdictCode): CodeClass {

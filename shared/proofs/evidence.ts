@@ -21,7 +21,7 @@ import { isPowerOfTwo, rootsFromConsistency } from "../merkle/consistency.ts";
 import { verifyInclusion } from "../merkle/inclusion.ts";
 import { HISTORY_DOMAINS, LOG_DOMAINS } from "../merkle/tree.ts";
 import type { Domains } from "../merkle/tree.ts";
-import { CONTENT_SHAPES, decodePath, encodePath, HTTP_SHAPES, parseShape } from "../messages.ts";
+import { decodePath, encodePath, headPartShape, parseShape, provenLeafShape } from "../messages.ts";
 import type { HeadPart, ProvenLeaf, Shape } from "../messages.ts";
 import { MAX_JSON_DEPTH } from "../parameters.ts";
 import type { VerdictCode } from "../verdict-codes.ts";
@@ -125,18 +125,16 @@ const MAX_FILE_BYTES = 67_108_864;
 // ---------------------------------------------------------------------------------------------------------------------
 // Form
 
-// The shapes below are made when the module loads; /* @__NO_SIDE_EFFECTS__ */ lets a bundler leave out those that nothing uses.
+// NO_SIDE_EFFECTS lets a bundler leave out the shapes that nothing uses.
 
 /* @__NO_SIDE_EFFECTS__ */
 const text = (maxLength: number): Shape => ({ type: "string", minLength: 1, maxLength });
 const binary: Shape = { type: "string", contentEncoding: "base64", maxLength: MAX_FILE_BYTES };
 const note = text(65_536);
 const configuration = text(16_384);
-const proven = memberShape(HTTP_SHAPES.LookupAnswer, "head");
-const leaf = CONTENT_SHAPES.ProvenLeaf;
 const integer: Shape = { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
 const hash: Shape = { type: "string", contentEncoding: "base64", minLength: 43, maxLength: 43 };
-const leafValue = memberShape(leaf, "leaf");
+const leafValue = memberShape(provenLeafShape, "leaf");
 
 /* @__NO_SIDE_EFFECTS__ */
 function memberShape(shape: Shape, name: string): Shape {
@@ -165,30 +163,31 @@ function evidence(
   return object({ ...common, ...properties }, optional);
 }
 
-const promiseKey = { configuration, configured: proven };
+const promiseKey = { configuration, configured: headPartShape };
 const version = object({ version: integer, epoch: integer, commitment: hash, proof: binary });
 const oldLeaf = object({ index: hash, map_proof: binary, leaf: leafValue }, ["leaf"]);
 
 const E1_SHAPE = evidence("E1", { earlier: note, later: note });
 const E2_SHAPE = evidence("E2", { earlier: note, later: note, hashes: binary });
-const E3_SHAPE = evidence("E3", { earlier: leaf, later: leaf });
-const E4_SHAPE = evidence("E4", { earlier: leaf, later: leaf, hashes: binary });
-const E5_DUE_SHAPE = evidence("E5", { ...promiseKey, promise: note, due: leaf, version, final: configuration }, [
-  "version",
-  "final",
-]);
-const E5_MERGED_SHAPE = evidence("E5", { ...promiseKey, promise: note, merged: proven, changes: binary });
+const E3_SHAPE = evidence("E3", { earlier: provenLeafShape, later: provenLeafShape });
+const E4_SHAPE = evidence("E4", { earlier: provenLeafShape, later: provenLeafShape, hashes: binary });
+const E5_DUE_SHAPE = evidence(
+  "E5",
+  { ...promiseKey, promise: note, due: provenLeafShape, version, final: configuration },
+  ["version", "final"],
+);
+const E5_MERGED_SHAPE = evidence("E5", { ...promiseKey, promise: note, merged: headPartShape, changes: binary });
 const E6_SHAPE = evidence("E6", { ...promiseKey, first: note, second: note });
-const E7_SHAPE = evidence("E7", { earlier: proven, later: proven });
+const E7_SHAPE = evidence("E7", { earlier: headPartShape, later: headPartShape });
 const E8_SHAPE = evidence("E8", {
-  earlier: proven,
+  earlier: headPartShape,
   earlier_configuration: configuration,
-  later: proven,
+  later: headPartShape,
   later_configuration: configuration,
 });
 const E9_SHAPE = evidence(
   "E9",
-  { previous: proven, epoch: proven, changes: binary, proof: binary, old_leaf: oldLeaf },
+  { previous: headPartShape, epoch: headPartShape, changes: binary, proof: binary, old_leaf: oldLeaf },
   ["proof", "old_leaf"],
 );
 
