@@ -14,7 +14,7 @@ import { openAnchor } from "./store/anchor.ts";
 import { createLevelStore } from "./store/level-store.ts";
 import { appendLeaf } from "./store/log-nodes.ts";
 import { MapWriter } from "./store/map-writer.ts";
-import { configurationKey, encodeEpoch, encodeHead, epochKey, HEAD_KEY, LAYOUT_KEY } from "./store/records.ts";
+import { configurationKey, encodeEpoch, encodeHead, epochKey, HEAD_KEY, LAYOUT_KEY, proofKey } from "./store/records.ts";
 
 /** Changes with every change of the stored form; a database of another layout is refused. */
 export const LAYOUT = "matrix-ckv 1";
@@ -62,6 +62,7 @@ export async function createLog(log: NewLog): Promise<void> {
       { key: configurationKey(configured), value: utf8(configurationText) },
       { key: epochKey(0), value: encodeEpoch({ record, settlingEpoch: 0 }) },
       { key: HEAD_KEY, value: encodeHead({ epoch: 0, note }) },
+      { key: proofKey(0), value: EMPTY },
       ...leaves.puts,
       ...MapWriter.create(),
     ],

@@ -151,7 +151,7 @@ export class Directory {
   /** Change list and batch proof of an epoch, for auditors; undefined also once the proof is no longer kept. */
   changes(epoch: number): Promise<Uint8Array | undefined> {
     return this.#at(async (bundle) => {
-      if (epoch < 1 || epoch > bundle.epoch) return undefined;
+      if (epoch > bundle.epoch) return undefined;
       const proof = bundle.reads.get(proofKey(epoch));
       return proof === undefined ? undefined : encodeEpochChanges({ list: await readChanges(bundle.reads, epoch), proof });
     });

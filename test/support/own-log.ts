@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Clock } from "../../appservice/clock.ts";
 import { createLog } from "../../appservice/create-log.ts";
 import { writeKeys } from "../../appservice/keys-file.ts";
@@ -51,6 +52,20 @@ export class ManualClock implements Clock {
   advance(ms: number): void {
     this.#nowMs += ms;
     for (const sleeper of [...this.#sleepers]) if (sleeper.atMs <= this.#nowMs) sleeper.wake();
+  }
+
+  /** Lets time go by, a quarter of a second at once, until the promise is settled. */
+  async runUntil<T>(promise: Promise<T>): Promise<T> {
+    let settled = false;
+    const settle = (): void => {
+      settled = true;
+    };
+    promise.then(settle, settle);
+    for (;;) {
+      await delay(3);
+      if (settled) return promise;
+      this.advance(250);
+    }
   }
 }
 

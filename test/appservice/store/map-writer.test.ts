@@ -1,0 +1,166 @@
+/** The tiled map against the prefix tree of the core: same roots, same proofs, now and at every settling epoch. */
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, it } from "mocha";
+import { encodeChanges } from "../../../appservice/store/change-lists.ts";
+import { appendToTip, EMPTY_TIP, rootOfTip } from "../../../appservice/store/histories.ts";
+import { createLevelStore, openLevelStore } from "../../../appservice/store/level-store.ts";
+import { readMap, readSettledMap, TileCache, topName } from "../../../appservice/store/map-reader.ts";
+import type { MapReader } from "../../../appservice/store/map-reader.ts";
+import { packTile, unpackTile } from "../../../appservice/store/map-tiles.ts";
+import type { StoredLeaf } from "../../../appservice/store/map-tiles.ts";
+import { MapWriter } from "../../../appservice/store/map-writer.ts";
+import { positionOf } from "../../../appservice/store/records.ts";
+import type { ChangeRow, Tip } from "../../../appservice/store/records.ts";
+import { IntegrityError } from "../../../appservice/store/store.ts";
+import type { Store } from "../../../appservice/store/store.ts";
+import { sha256 } from "../../../shared/crypto/hash.ts";
+import type { Hash } from "../../../shared/crypto/hash.ts";
+import { compareBytes, encodeHex, utf8 } from "../../../shared/encoding.ts";
+import { encodeMapProof, parseMapProof, proveMap, verifyMapProof } from "../../../shared/map/map-proof.ts";
+import { PrefixTree } from "../../../shared/map/prefix-tree.ts";
+
+/** Deterministic numbers below `bound`, so that a failure can be repeated. */
+function dice(seed: string): (bound: number) => number {
+  let rolls = 0;
+  return (bound) => {
+    const bytes = sha256(utf8(`${seed}/${rolls++}`));
+    return new DataView(bytes.buffer, bytes.byteOffset).getUint32(0) % bound;
+  };
+}
+
+/** Indices that share long prefixes, so that few of them reach deep tiles. */
+function crowdedIndices(count: number, roll: (bound: number) => number): Hash[] {
+  const indices: Hash[] = [];
+  for (let i = 0; i < count; i++) {
+    const index = sha256(utf8(`index ${roll(1 << 30)}`));
+    const neighbour = indices[roll(indices.length + 1)];
+    const [shared, all] = [roll(256), roll(3) > 0];
+    if (neighbour !== undefined && all) {
+      for (let bit = 0; bit < shared; bit++) {
+        const mask = 0x80 >> (bit & 7);
+        index[bit >> 3] = (index[bit >> 3]! & ~mask) | (neighbour[bit >> 3]! & mask);
+      }
+    }
+    indices.push(index);
+  }
+  return [...new Map(indices.map((index) => [encodeHex(index), index])).values()];
+}
+
+/** A map on disk beside the tree it must equal. */
+class TwoMaps {
+  readonly tree = new PrefixTree();
+  readonly settled = new Map<number, { readonly tree: PrefixTree; readonly root: Hash }>();
+  readonly #tips = new Map<string, Tip>();
+  readonly #directory: string;
+  readonly #cache = new TileCache(50);
+  epoch = 0;
+  #settledBefore = 0;
+
+  store: Store;
+  writer: MapWriter;
+
+  private constructor(directory: string, store: Store, writer: MapWriter) {
+    this.#directory = directory;
+    this.store = store;
+    this.writer = writer;
+  }
+
+  static async create(directory: string): Promise<TwoMaps> {
+    const store = await createLevelStore(directory);
+    await store.commit({ puts: MapWriter.create() });
+    return new TwoMaps(directory, store, await MapWriter.open(store, 0, new Uint8Array(32)));
+  }
+
+  async closeEpoch(indices: readonly Hash[], isSettling: boolean): Promise<void> {
+    this.epoch += 1;
+    const sorted = [...indices].sort(compareBytes);
+    const rows: ChangeRow[] = [];
+    const leaves: StoredLeaf[] = sorted.map((index, row) => {
+      const before = this.#tips.get(encodeHex(index)) ?? EMPTY_TIP;
+      const [position, commitment] = [positionOf(this.epoch, row), sha256(utf8(`${this.epoch}/${row}`))];
+      const tip = appendToTip(before, commitment, position);
+      this.#tips.set(encodeHex(index), tip);
+      rows.push({ index, before, commitments: [commitment] });
+      return { index, n: tip.size, historyRoot: rootOfTip(tip), position };
+    });
+    const expected = this.tree.proveBatch(sorted);
+    const change = this.writer.apply(leaves, { epoch: this.epoch, isSettling, settledBefore: this.#settledBefore });
+    assert.deepEqual(new Uint8Array(change.proof), expected, "batch proof");
+    for (const { index, n, historyRoot } of leaves) this.tree.set(index, n, historyRoot);
+    assert.equal(encodeHex(change.root), encodeHex(this.tree.root));
+    await this.store.commit({ puts: [...change.puts, ...encodeChanges(this.epoch, rows).puts] });
+    if (!isSettling) return;
+    this.#settledBefore = this.epoch;
+    this.settled.set(this.epoch, { tree: new PrefixTree(this.tree), root: this.tree.root });
+  }
+
+  async restart(): Promise<void> {
+    await this.store.close();
+    this.store = await openLevelStore(this.#directory);
+    this.writer = await MapWriter.open(this.store, this.epoch, this.tree.root);
+  }
+
+  check(indices: readonly Hash[]): void {
+    const top = new Map(this.writer.top().map((tile) => [topName(tile), unpackTile(packTile(tile))]));
+    checkReader(readMap(top, this.store, this.#cache), this.tree, indices);
+    for (const [epoch, { tree, root }] of this.settled) {
+      checkReader(readSettledMap(epoch, root, this.store, this.#cache), tree, indices);
+    }
+  }
+}
+
+function checkReader(reader: MapReader, tree: PrefixTree, indices: readonly Hash[]): void {
+  for (const index of indices) {
+    const leaf = tree.get(index);
+    const found = reader.find(index);
+    assert.equal(found?.n, leaf?.n);
+    const proof = encodeMapProof(proveMap(reader, index));
+    assert.deepEqual(proof, encodeMapProof(tree.prove(index)));
+    assert.deepEqual(verifyMapProof(parseMapProof(proof), index, leaf), tree.root);
+  }
+}
+
+describe("the map in tiles", () => {
+  let directory: string;
+  let maps: TwoMaps;
+  beforeEach(async () => {
+    directory = mkdtempSync(join(tmpdir(), "ckv-map-"));
+    maps = await TwoMaps.create(join(directory, "db"));
+  });
+  afterEach(async () => {
+    await maps.store.close();
+    rmSync(directory, { recursive: true, force: true });
+  });
+
+  for (const seed of ["sparse", "deep", "long"]) {
+    it(`has the roots and proofs of the prefix tree: ${seed}`, async () => {
+      const roll = dice(seed);
+      const indices = seed === "sparse" ? Array.from({ length: 300 }, (_, i) => sha256(utf8(`${i}`))) : crowdedIndices(70, roll);
+      for (let epoch = 1; epoch <= (seed === "long" ? 40 : 15); epoch++) {
+        const changed = indices.filter(() => roll(seed === "long" ? 20 : 6) === 0);
+        await maps.closeEpoch(changed, roll(4) === 0);
+        if (roll(4) === 0) await maps.restart();
+      }
+      maps.check(indices);
+      await maps.restart();
+      maps.check(indices);
+    });
+  }
+
+  it("keeps the map of a settling epoch that came before every leaf", async () => {
+    await maps.closeEpoch([], true);
+    const index = sha256(utf8("first"));
+    await maps.closeEpoch([index], false);
+    await maps.closeEpoch([index, sha256(utf8("second"))], true);
+    await maps.closeEpoch([index], false);
+    maps.check([index, sha256(utf8("second")), sha256(utf8("none"))]);
+  });
+
+  it("refuses to open with another root than the signed one", async () => {
+    await maps.closeEpoch([sha256(utf8("a")), sha256(utf8("b"))], false);
+    await assert.rejects(MapWriter.open(maps.store, maps.epoch, sha256(utf8("other"))), IntegrityError);
+  });
+});
