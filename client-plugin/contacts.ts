@@ -38,7 +38,7 @@ export type RecordBody =
   | { readonly kind: "dismissed"; readonly id: string }
   | { readonly kind: "acknowledged"; readonly version: number; readonly root: string }
   | { readonly kind: "settled"; readonly epoch: number; readonly version: number }
-  | { readonly kind: "head"; readonly server: string; readonly checkpoint: string; readonly record: string }
+  | { readonly kind: "head"; readonly server: string; readonly checkpoint: string; readonly logKey: string }
   | { readonly kind: "attempt"; readonly userId: string };
 
 export type StateRecord = RecordBody & { readonly writer: string; readonly counter: number; readonly atMs: number };

@@ -130,12 +130,15 @@ function isBehind({ entry, store }: Known): boolean {
 /** First pause between looks at a key that is not logged yet; each next one is half the time waited so far. */
 const FIRST_PAUSE_MS = 1_000;
 
+function pauseEnd(sinceMs: number, nowMs: number): number {
+  return nowMs + Math.max(FIRST_PAUSE_MS, (nowMs - sinceMs) / 2);
+}
+
 function nextLook({ memory, nowMs, patienceMs }: Known): number | undefined {
   const times = memory.seen
     .filter(({ firstSeenMs }) => nowMs < firstSeenMs + patienceMs)
-    .map(({ firstSeenMs }) =>
-      Math.min(firstSeenMs + patienceMs, nowMs + Math.max(FIRST_PAUSE_MS, (nowMs - firstSeenMs) / 2)),
-    );
+    .map(({ firstSeenMs }) => Math.min(firstSeenMs + patienceMs, pauseEnd(firstSeenMs, nowMs)));
+  if (memory.behindSinceMs !== undefined) times.push(pauseEnd(memory.behindSinceMs, nowMs));
   return times.length === 0 ? undefined : Math.min(...times);
 }
 

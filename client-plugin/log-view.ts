@@ -15,6 +15,8 @@ import { verifyVersion } from "../shared/history/history.ts";
 import { openCheckpoint } from "../shared/log/checkpoint.ts";
 import type { EpochRecord } from "../shared/log/epoch-record.ts";
 import { epochLeafHash, parseEpochRecord } from "../shared/log/epoch-record.ts";
+import { checkPolicy } from "../shared/log/policy.ts";
+import type { Policy } from "../shared/log/policy.ts";
 import { entryTile, hashReaderFromTiles, parseEntryBundle, tilePath, tilesForInclusion } from "../shared/log/tiles.ts";
 import { proveInclusion, verifyInclusion } from "../shared/merkle/inclusion.ts";
 import { LOG_DOMAINS } from "../shared/merkle/tree.ts";
@@ -42,7 +44,6 @@ import { consistencyPath, readTile, signedHead } from "./heads.ts";
 import type { SignedHead } from "./heads.ts";
 import { ServiceFailure } from "./log-client.ts";
 import type { LogClient } from "./log-client.ts";
-import type { Policy } from "./policy.ts";
 import type { Storage } from "./storage.ts";
 import type { Finding } from "./verdict.ts";
 
@@ -113,7 +114,8 @@ export interface LogViewOptions {
   readonly memory: LogMemory;
   readonly storage: Storage;
   readonly clock: Clock;
-  readonly policy: Policy;
+  /** The client's own; undefined: it demands nothing. */
+  readonly policy: Policy | undefined;
   /** Called with each head that became the newest. */
   readonly onHead: (serverName: string, head: HeadPart, logKey: string) => void;
 }
@@ -183,7 +185,7 @@ export class LogView {
     const { memory, policy } = this.#options;
     const hash = encodeHex(head.record.configurationHash);
     const configurationText = memory.configurations[hash] ?? "";
-    return { configurationText, headReason: head.stale ? "stale" : undefined, quorumMet: policy.quorum > 0 };
+    return { configurationText, headReason: head.stale ? "stale" : undefined, quorumMet: policy?.quorum !== undefined };
   }
 
   /** Versions `from` to `to` of the history that a lookup proved. */
@@ -211,14 +213,18 @@ export class LogView {
   }
 
   /** The own leaf at the newest settling epoch at or before `epoch`, as verified as a lookup's settling part. */
-  async settledAt(looked: Looked, epoch: number, accepted: AcceptedLeaf | undefined): Promise<{ epoch: number } & VerifiedSettled> {
+  async settledAt(
+    looked: Looked,
+    epoch: number,
+    acceptedBy: (epoch: number) => AcceptedLeaf | undefined,
+  ): Promise<{ epoch: number } & VerifiedSettled> {
     const { head, userId, index } = looked;
     const answer = await this.#options.client.settled(userId, epoch);
     const settling = await this.#settling(head, answer.epoch);
     if (answer.epoch > epoch) throw new VerdictError("settle-overdue", "a later settling epoch than asked for");
     inStep("index-proof", () => verifyIndex(head.configuration, index, userId, answer.vrf_proof));
     const headLeaf = looked.leaf === undefined ? undefined : { n: looked.leaf.n, root: looked.leaf.root };
-    const context = { index, headLeaf, headProven: looked.proven, accepted };
+    const context = { index, headLeaf, headProven: looked.proven, accepted: acceptedBy(answer.epoch) };
     const settled = verifySettled(head, settling, context, answer);
     return { epoch: answer.epoch, ...settled };
   }
@@ -358,7 +364,7 @@ export class LogView {
     if (memory.moved === true) findings.push(this.#finding("log-moved", ""));
     memory.moved = false;
     memory.quorum = Math.max(memory.quorum ?? 0, verified.cosignatures.length);
-    const weaker = policy.quorum > 0 && verified.cosignatures.length < memory.quorum;
+    const weaker = verified.cosignatures.length < memory.quorum;
     if (weaker) findings.push(this.#finding("quorum-weaker", String(verified.cosignatures.length)));
     const advanced = newest === undefined || head.size > newest.size;
     memory.newest = part;
@@ -369,10 +375,9 @@ export class LogView {
 
   #cosignatures(note: string): readonly Cosignature[] {
     const { policy } = this.#options;
+    if (policy === undefined) return [];
     const found = openCosignatures(note, policy.witnesses);
-    if (!policy.isMet(found.map(({ key }) => key))) {
-      throw new VerdictError("quorum-missing", "too few of the witnesses of the policy signed the head");
-    }
+    checkPolicy(policy, found.map(({ key }) => key));
     return found;
   }
 

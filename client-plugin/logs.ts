@@ -4,6 +4,7 @@
  */
 import { parseVkey } from "../shared/crypto/signed-note.ts";
 import { serverOfOrigin } from "../shared/log/checkpoint.ts";
+import type { Policy } from "../shared/log/policy.ts";
 import type { HeadPart, WellKnown } from "../shared/messages.ts";
 import { HOUR_MS } from "../shared/parameters.ts";
 import { VerdictError } from "../shared/verdict-codes.ts";
@@ -12,14 +13,13 @@ import type { Discovery, Transport } from "./log-client.ts";
 import { LogView } from "./log-view.ts";
 import type { LogMemory, LogViews } from "./log-view.ts";
 import type { ClientLike } from "./matrix.ts";
-import type { Policy } from "./policy.ts";
 import type { Storage } from "./storage.ts";
 
 export interface LogsOptions {
   readonly client: ClientLike;
   readonly transport: Transport;
   readonly storage: Storage;
-  readonly policy: Policy;
+  readonly policy: Policy | undefined;
   /** Logs the host knows beforehand, by server name. */
   readonly pins: Readonly<Record<string, { readonly service_url: string; readonly log_key: string }>>;
   /** Log key that another own device pinned. */

@@ -58,11 +58,16 @@ export class Monitor {
   /** Users whose check is running, and whether another one must follow. */
   readonly #running = new Map<string, { again: boolean; done: Promise<void> }>();
   readonly #waiting = new Set<string>();
-  #stopped = false;
+  #stopped = true;
 
   constructor(options: MonitorOptions) {
     this.#options = options;
     this.#schedule = new Schedule(options.clock, options.onError);
+  }
+
+  start(): void {
+    this.#stopped = false;
+    for (const userId of this.#statuses.keys()) this.#enqueue(userId);
   }
 
   stop(): void {
@@ -94,6 +99,11 @@ export class Monitor {
     const stands = status.verdict.kind === "warning" || status.verdict.kind === "unchecked";
     if (!stands) this.#set(userId, { ...status, verdict: unchecked("key-pending") });
     this.#enqueue(userId);
+  }
+
+  /** Checks again, without doubting what is known. */
+  check(userId: string): void {
+    if (this.#statuses.has(userId)) this.#enqueue(userId);
   }
 
   /** Looks at open warnings and pins again, without asking a log. */

@@ -2,9 +2,10 @@
  * The own account in the log, against what its devices did: table of protocol 3.4. Every version since the one the account
  * acknowledged is looked at, and every settling epoch since the last one checked.
  */
+import { parseEntry } from "../shared/directory/entry.ts";
 import type { Device, Entry } from "../shared/directory/entry.ts";
 import { compareStatements } from "../shared/directory/statement.ts";
-import { decodeUnpadded, encodeUnpadded, equalBytes, fromUtf8 } from "../shared/encoding.ts";
+import { decodeUnpadded, encodeUnpadded, equalBytes, fromUtf8, utf8 } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { serverOfUser } from "../shared/messages.ts";
 import { MAX_VERSIONS_PER_REQUEST, OWN_CHECK_EVERY_MS, OWN_UNSIGNED_DEVICE_AFTER_MS } from "../shared/parameters.ts";
@@ -14,7 +15,7 @@ import { VerdictError, classOf } from "../shared/verdict-codes.ts";
 import type { VerdictCode } from "../shared/verdict-codes.ts";
 import type { Clock } from "./clock.ts";
 import { acceptedLeaf, acceptedOf, readMemory, writeMemory } from "./contact-memory.ts";
-import type { ContactMemory } from "./contact-memory.ts";
+import type { Accepted, ContactMemory } from "./contact-memory.ts";
 import type { AccountState } from "./contacts.ts";
 import { ServiceFailure } from "./log-client.ts";
 import type { LogView, LogViews, Looked, VerifiedVersion } from "./log-view.ts";
@@ -76,6 +77,14 @@ export class OwnAccount {
     await raise(userId, findings);
     await writeMemory(storage, userId, memory);
     return outcome;
+  }
+
+  /** What this device accepted about the own account, and whether its statement says on. */
+  async accepted(): Promise<{ state: Accepted; on: boolean } | undefined> {
+    const userId = this.#options.client.getSafeUserId();
+    const { accepted, entry } = await readMemory(this.#options.storage, userId);
+    if (accepted === undefined) return undefined;
+    return { state: accepted, on: entry !== undefined && parseEntry(utf8(entry), userId).statement?.ckv === "on" };
   }
 
   async #judged(userId: string, memory: ContactMemory, keys: StoreKeys, findings: Finding[]): Promise<OwnOutcome> {
@@ -260,7 +269,7 @@ export class OwnAccount {
     let epoch = looked.settledEpoch;
     for (let read = 0; read < MAX_SETTLINGS_PER_CHECK && epoch > 0; read += 1) {
       if (epoch - 1 <= checked || (memory.followedFromEpoch ?? epoch) > epoch - 1) break;
-      const settled = await view.settledAt(looked, epoch - 1, acceptedBy?.(epoch - 1));
+      const settled = await view.settledAt(looked, epoch - 1, acceptedBy);
       epoch = settled.epoch;
       if (epoch <= checked) break;
     }

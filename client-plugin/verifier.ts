@@ -81,6 +81,13 @@ export class Verifier {
     return memory.seen.length !== before;
   }
 
+  /** Whether the store still holds exactly what passed the last complete check. */
+  async isUnchanged(userId: string): Promise<boolean> {
+    const { checkedKeys, seen } = await this.#memory(userId);
+    const held = keysOfStore(await readStore(this.#options.client, userId));
+    return seen.length === 0 && checkedKeys?.length === held.size && checkedKeys.every((id) => held.has(id));
+  }
+
   /** An own device sent an encrypted event to these users. Returns those for whom an unlogged key makes that matter. */
   async noteSent(userIds: readonly string[]): Promise<string[]> {
     const { clock, storage } = this.#options;
@@ -111,8 +118,10 @@ export class Verifier {
   }
 
   /** What was last accepted about a user: for gossip and for showing. */
-  async accepted(userId: string): Promise<Accepted | undefined> {
-    return (await this.#memory(userId)).accepted;
+  async accepted(userId: string): Promise<{ state: Accepted; on: boolean } | undefined> {
+    const { accepted, entry } = await this.#memory(userId);
+    if (accepted === undefined) return undefined;
+    return { state: accepted, on: entry !== undefined && parseEntry(utf8(entry), userId).statement?.ckv === "on" };
   }
 
   async #memory(userId: string): Promise<ContactMemory> {
@@ -250,7 +259,10 @@ function headOf({ head: { checkpoint, record } }: Looked): { size: number; times
 }
 
 /** What the log must not contradict: the state accepted last, and per settling epoch the newest accepted by then. */
-export function knownOf({ accepted, unsettled }: Pick<ContactMemory, "accepted" | "unsettled">): KnownOfUser {
+export function knownOf({
+  accepted,
+  unsettled,
+}: Pick<ContactMemory, "accepted" | "unsettled">): KnownOfUser & { acceptedBy: (epoch: number) => AcceptedLeaf | undefined } {
   const acceptedBy = (settling: number): AcceptedLeaf | undefined => {
     const last = unsettled.findLast(({ epoch }) => epoch <= settling);
     return last === undefined ? undefined : acceptedLeaf(last);

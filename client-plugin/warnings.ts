@@ -202,7 +202,32 @@ function isBelow(a: VerdictClass, b: VerdictClass): boolean {
   return CLASSES.indexOf(a) < CLASSES.indexOf(b);
 }
 
-function idOf({ userId, code, key }: Fact): string {
+/** Codes about a whole log: one fact, however many contacts it concerns. */
+const LOG_CODES: ReadonlySet<VerdictCode> = new Set<VerdictCode>([
+  "head-fork",
+  "time-backwards",
+  "labels-shrank",
+  "config-fixed-field",
+  "config-changed",
+  "head-withheld",
+  "log-rolled-back",
+  "log-gone",
+  "log-moved",
+  "log-replaced",
+  "log-key-differs",
+  "quorum-weaker",
+  "stale-long",
+  "vrf-key",
+  "settle-overdue",
+  "head-signature",
+  "head-origin",
+  "heads-unreconciled",
+  "record-not-last",
+  "record-invalid",
+]);
+
+function idOf({ userId: user, code, key }: Fact): string {
+  const userId = LOG_CODES.has(code) ? serverOfUser(user) : user;
   return encodeHex(sha256(utf8(`${userId}\0${code}\0${key}`))).slice(0, 24);
 }
 

@@ -47,17 +47,10 @@ const WARNINGS = [
   },
 ];
 const HISTORY = [
-  {
-    version: 1,
-    timestampMs: 1_690_000_000_000,
-    added: ["PHONE"],
-    removed: [],
-    identityChanged: false,
-    statement: "on",
-  },
-  { version: 2, timestampMs: 1_692_000_000_000, added: ["LAPTOP"], removed: [], identityChanged: false },
-  { version: 3, timestampMs: 1_695_000_000_000, added: [], removed: ["PHONE"], identityChanged: true },
-  { version: 4, timestampMs: 1_699_000_000_000, added: [], removed: [], identityChanged: false },
+  { version: 1, timestampMs: 1_690_000_000_000, added: [], removed: [], identityChanged: false, erased: true },
+  { version: 2, timestampMs: 1_692_000_000_000, added: ["LAPTOP"], removed: [], statement: "on" },
+  { version: 3, timestampMs: 1_695_000_000_000, added: [], removed: ["PHONE"], identityChanged: true, statement: "on" },
+  { version: 4, timestampMs: 1_699_000_000_000, added: [], removed: [], identityChanged: false, statement: "on" },
 ];
 
 /** The elements as one script, built as a host would. */
@@ -396,6 +389,8 @@ describe("elements", () => {
     assert.deepEqual(versions, ["4", "3", "2", "1"]);
     const text = (await page.locator("ckv-history section").textContent()) ?? "";
     for (const line of [
+      "No longer kept",
+      "Turned Contact Key Verification on",
       "Keys renewed",
       "Digital identity has been reset",
       "Device removed: PHONE",
