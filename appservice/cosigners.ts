@@ -54,13 +54,13 @@ export class Cosigners {
   ): Promise<string> {
     for (let waitMs = RETRY_FIRST_MS; ; waitMs = Math.min(2 * waitMs, RETRY_LAST_MS)) {
       signal.throwIfAborted();
+      if (witness.size > size) {
+        throw new AheadError(`${witness.key.name} has cosigned ${witness.size} epochs of this log, which has ${size}`);
+      }
       const answer = await this.#request(witness, note, witness.size === 0 ? [] : await consistency(witness.size), signal);
       if (answer.kind === "line") {
         witness.size = size;
         return answer.line;
-      }
-      if (answer.kind === "size" && answer.size > size) {
-        throw new AheadError(`${witness.key.name} has cosigned ${answer.size} epochs of this log, which has ${size}`);
       }
       if (answer.kind === "size" && answer.size !== witness.size) {
         witness.size = answer.size;

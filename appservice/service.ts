@@ -94,8 +94,8 @@ class Service {
     };
     const feed = new KeyFeed({ store: marks, homeserver, clock, logger, wake });
     const ports = await this.#listen(log, observer, feed);
-    const tasks = [observer.run(signal), this.#matrixSide(log, feed, observer), sequencer.finished];
-    const finished = this.#finish(tasks, fail);
+    const work = [observer.run(signal), this.#matrixSide(log, feed, observer)];
+    const finished = this.#finish(work, sequencer.finished, fail);
     // Whoever holds the RunningService reads the failure from `finished`; without this, Node would end first.
     finished.catch(() => undefined);
     return { ports, notReady: () => this.#notReady(log), finished };
@@ -244,12 +244,17 @@ class Service {
     }
   }
 
-  async #finish(tasks: readonly Promise<void>[], fail: (reason: unknown) => void): Promise<void> {
+  /** Waits for the end of `work`, or a failure of it or of the sequencer, which ends only once it is closed. */
+  async #finish(
+    work: readonly Promise<void>[],
+    sequencer: Promise<void>,
+    fail: (reason: unknown) => void,
+  ): Promise<void> {
     try {
-      await Promise.all(tasks);
+      await Promise.race([Promise.all(work), sequencer]);
     } catch (error) {
       fail(error);
-      await Promise.allSettled(tasks);
+      await Promise.allSettled(work);
       await this.close();
       throw error;
     }

@@ -1,0 +1,110 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { Sessions } from "../../appservice/sessions.ts";
+
+const SERVER = "example.org";
+const token = (accessToken: string, server: string = SERVER): Parameters<Sessions["open"]>[0] => ({
+  access_token: accessToken,
+  token_type: "Bearer",
+  matrix_server_name: server,
+  expires_in: 3600,
+});
+
+describe("sessions", () => {
+  let server: Server;
+  let url: string;
+  let nowMs = 1_000_000;
+  const clock = { now: () => nowMs, sleep: async () => await Promise.resolve() };
+  const asked: string[] = [];
+
+  before(async () => {
+    server = createServer((request, response) => {
+      const given = new URL(request.url ?? "", "http://x").searchParams.get("access_token") ?? "";
+      asked.push(given);
+      if (given === "slow") return void response.writeHead(503).end();
+      if (given === "moved") return void response.writeHead(302, { location: "/elsewhere" }).end();
+      if (given === "huge") return void response.end("x".repeat(1_000_000));
+      if (given === "noise") return void response.end("<html>");
+      if (given.startsWith("@")) return void response.end(JSON.stringify({ sub: given.split("|")[0] }));
+      response.writeHead(401).end(JSON.stringify({ errcode: "M_UNKNOWN_TOKEN" }));
+    }).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  });
+  after(() => server.close());
+
+  const open = (limits: { sessionsPerMinute?: number; lookupsPerMinute?: number } = {}): Sessions =>
+    new Sessions({ servers: new Map([[SERVER, url]]), clock, sessionsPerMinute: 100, lookupsPerMinute: 100, ...limits });
+  const rejects = async (work: Promise<unknown>, code: string): Promise<void> => {
+    await assert.rejects(work, { name: "ApiError", code });
+  };
+
+  it("gives the user of a good token a session of their own", async () => {
+    const sessions = open();
+    const answer = await sessions.open(token("@alice:example.org"), "1");
+    assert.equal(answer.user_id, "@alice:example.org");
+    assert.equal(sessions.userOf(`Bearer ${answer.session}`), "@alice:example.org");
+    assert.notEqual((await sessions.open(token("@alice:example.org|2"), "1")).session, answer.session);
+  });
+
+  it("ends a session in time", async () => {
+    const sessions = open();
+    const { session, expires_in_ms: lifeMs } = await sessions.open(token("@alice:example.org"), "1");
+    nowMs += lifeMs;
+    assert.throws(() => sessions.userOf(`Bearer ${session}`), { code: "unauthorized" });
+  });
+
+  it("takes an OpenID token once", async () => {
+    const sessions = open();
+    await sessions.open(token("@alice:example.org"), "1");
+    await rejects(sessions.open(token("@alice:example.org"), "1"), "unauthorized");
+  });
+
+  it("lets a token that could not be checked be tried again", async () => {
+    const sessions = open();
+    await rejects(sessions.open(token("slow"), "1"), "not-ready");
+    await rejects(sessions.open(token("slow"), "1"), "not-ready");
+  });
+
+  for (const [name, given, code] of [
+    ["an unknown token", token("nobody"), "unauthorized"],
+    ["a user of another server", token("@eve:evil.org"), "unauthorized"],
+    ["a user whose server only begins alike", token("@eve:example.org.evil.org"), "unauthorized"],
+    ["a subject that is no user id", token("@"), "unauthorized"],
+    ["an answer that is no JSON", token("noise"), "unauthorized"],
+    ["an endless answer", token("huge"), "unauthorized"],
+    ["a redirect", token("moved"), "not-ready"],
+    ["a server that is not served", token("@eve:evil.org", "evil.org"), "forbidden"],
+  ] as const) {
+    it(`refuses ${name}`, async () => {
+      await rejects(open().open(given, "1"), code);
+    });
+  }
+
+  it("asks no server that the operator did not name", async () => {
+    asked.length = 0;
+    await rejects(open().open(token("@eve:127.0.0.1", "127.0.0.1"), "1"), "forbidden");
+    assert.deepEqual(asked, []);
+  });
+
+  for (const header of [undefined, "", "Bearer", "Bearer x y", "Basic abc", `Bearer ${"a".repeat(300)}`, "bearer abc"]) {
+    it(`refuses the header ${JSON.stringify(header)?.slice(0, 20) ?? "undefined"}`, () => {
+      assert.throws(() => open().userOf(header), { code: "unauthorized" });
+    });
+  }
+
+  it("limits openings per address and questions per user", async () => {
+    const sessions = open({ sessionsPerMinute: 2, lookupsPerMinute: 3 });
+    await sessions.open(token("@a:example.org"), "1");
+    await sessions.open(token("@b:example.org"), "1");
+    await assert.rejects(sessions.open(token("@c:example.org"), "1"), (error: { code: string; retryAfterS: number }) => {
+      return error.code === "rate-limited" && error.retryAfterS > 0 && error.retryAfterS <= 60;
+    });
+    await sessions.open(token("@c:example.org"), "2");
+    await sessions.count("@a:example.org", 3);
+    await rejects(sessions.count("@a:example.org", 1), "rate-limited");
+    await sessions.count("@b:example.org", 1);
+  });
+});
