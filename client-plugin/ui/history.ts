@@ -1,3 +1,4 @@
+import type { HistoryItem } from "../history.ts";
 import { h, icon } from "./dom.ts";
 import type { IconName } from "./dom.ts";
 import { CkvElement } from "./element.ts";
@@ -5,16 +6,7 @@ import type { Unsubscribe } from "./element.ts";
 import { ownStyleSheet } from "./style.ts";
 import { HISTORY, formatTime } from "./texts.ts";
 
-/** One version of a contact's keys, as far as a person cares. */
-export interface HistoryLine {
-  readonly version: number;
-  readonly timestampMs: number;
-  readonly added: readonly string[];
-  readonly removed: readonly string[];
-  readonly identityChanged: boolean;
-  /** The owner's word on Contact Key Verification, where this version changed it. */
-  readonly statement?: "on" | "off";
-}
+export type HistoryLine = Omit<HistoryItem, "epoch">;
 
 export interface HistorySource {
   historyOf(userId: string): Promise<readonly HistoryLine[]>;
@@ -63,7 +55,7 @@ export class CkvHistory extends CkvElement<HistorySource> {
 
   #show(lines: readonly HistoryLine[]): void {
     const newestFirst = [...lines].sort((a, b) => b.version - a.version);
-    const list = h("ol", {}, ...newestFirst.map(itemOf));
+    const list = h("ol", {}, ...newestFirst.map((line, at) => itemOf(line, newestFirst[at + 1])));
     this.#frame(lines.length === 0 ? h("p", { class: "muted" }, HISTORY.empty(this.personName)) : list);
   }
 
@@ -72,9 +64,9 @@ export class CkvHistory extends CkvElement<HistorySource> {
   }
 }
 
-function itemOf(line: HistoryLine): HTMLElement {
+function itemOf(line: HistoryLine, before: HistoryLine | undefined): HTMLElement {
   const time = formatTime(line.timestampMs);
-  const what = eventsOf(line).map((event) => h("p", { class: "what" }, event));
+  const what = eventsOf(line, before).map((event) => h("p", { class: "what" }, event));
   const when = h("time", { datetime: time.iso }, time.text);
   return h(
     "li",
@@ -89,12 +81,14 @@ function iconOf({ identityChanged, version }: HistoryLine): IconName {
   return identityChanged ? "triangle" : "key";
 }
 
-function eventsOf(line: HistoryLine): string[] {
+function eventsOf(line: HistoryLine, before: HistoryLine | undefined): string[] {
+  if (line.erased) return [HISTORY.erased];
+  const said = line.statement === before?.statement ? undefined : line.statement;
   const events = [
     ...(line.version === 1 ? [HISTORY.first] : line.identityChanged ? [HISTORY.identity] : []),
     ...line.added.map(HISTORY.added),
     ...line.removed.map(HISTORY.removed),
-    ...(line.statement === undefined ? [] : [line.statement === "on" ? HISTORY.on : HISTORY.off]),
+    ...(said === undefined ? [] : [said === "on" ? HISTORY.on : HISTORY.off]),
   ];
   return events.length === 0 ? [HISTORY.other] : events;
 }

@@ -110,6 +110,7 @@ export const HISTORY = {
   on: "Turned Contact Key Verification on",
   off: "Turned Contact Key Verification off",
   other: "Keys renewed",
+  erased: "No longer kept",
   version: (version: number): string => `version ${String(version)}`,
 } as const;
 
