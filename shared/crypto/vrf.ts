@@ -1,10 +1,10 @@
-import { mulAddUnsafe, normalizeZ } from "@noble/curves/abstract/curve.js";
 import { ed25519 } from "@noble/curves/ed25519.js";
-import { bytesToNumberLE, numberToBytesLE } from "@noble/curves/utils.js";
+import { numberToBytesLE } from "@noble/curves/utils.js";
+import type { Point } from "@noble/ed25519";
 import { concat, equalBytes } from "../encoding.ts";
 import { VerificationError } from "../errors.ts";
+import { basePoint, decodePoint, knownPoint, numberOf, ORDER, passingPoint, sumOfMultiples } from "./edwards25519.ts";
 import { type Hash, sha512 } from "./hash.ts";
-import { decodePoint, knownPoint } from "./known-points.ts";
 
 /**
  * ECVRF-EDWARDS25519-SHA512-TAI of RFC 9381, with its letters: alpha the input, pi the proof (Gamma, c, s), beta the output.
@@ -17,10 +17,6 @@ export const VRF_PROOF_BYTES = 80;
 const SUITE = 0x03;
 const CHALLENGE_BYTES = 16;
 const INDEX_BYTES = 32;
-
-const { Point } = ed25519;
-const { Fn, BASE } = Point;
-type Point = InstanceType<typeof Point>;
 
 /** A proof, and the index that it proves. */
 export interface VrfProof {
@@ -49,16 +45,27 @@ export interface Group<P> {
   multiplyBase(scalar: bigint): P;
 }
 
-const NOBLE: Group<Point> = {
-  decode: decodePoint,
-  encode: (point) => point.toBytes(),
-  clearCofactor(point) {
-    const cleared = point.clearCofactor();
-    return cleared.is0() ? undefined : cleared;
+type SecretPoint = InstanceType<typeof ed25519.Point>;
+
+/** For scalars that are secret: the library's multiplication takes the same time for all of them. */
+const NOBLE: Group<SecretPoint> = {
+  decode(bytes) {
+    try {
+      return ed25519.Point.fromBytes(bytes);
+    } catch {
+      return undefined;
+    }
   },
+  encode: (point) => point.toBytes(),
+  clearCofactor,
   multiply: (point, scalar) => point.multiply(scalar),
-  multiplyBase: (scalar) => BASE.multiply(scalar),
+  multiplyBase: (scalar) => ed25519.Point.BASE.multiply(scalar),
 };
+
+function clearCofactor<P extends { clearCofactor(): P; is0(): boolean }>(point: P): P | undefined {
+  const cleared = point.clearCofactor();
+  return cleared.is0() ? undefined : cleared;
+}
 
 /** The 32-byte VRF key of a 32-byte seed (RFC 9381: as an Ed25519 key). */
 export function vrfPublicKey(seed: Uint8Array): Uint8Array {
@@ -82,11 +89,11 @@ export function proveVrfWith<P>(group: Group<P>, key: VrfSecretKey, alpha: Uint8
   const hashedBytes = group.encode(hashed);
   const gamma = group.multiply(hashed, key.scalar);
   const gammaBytes = group.encode(gamma);
-  const nonce = Fn.create(bytesToNumberLE(sha512(concat(key.noncePrefix, hashedBytes))));
+  const nonce = numberOf(sha512(concat(key.noncePrefix, hashedBytes))) % ORDER;
   const u = group.encode(group.multiplyBase(nonce));
   const v = group.encode(group.multiply(hashed, nonce));
   const c = challenge(key.publicKey, hashedBytes, gammaBytes, u, v);
-  const s = Fn.create(nonce + bytesToNumberLE(c) * key.scalar);
+  const s = (nonce + numberOf(c) * key.scalar) % ORDER;
   const cleared = group.clearCofactor(gamma);
   if (cleared === undefined) throw new RangeError("a secret key without an output");
   return { proof: concat(gammaBytes, c, numberToBytesLE(s, 32)), index: indexOf(outputOf(group.encode(cleared))) };
@@ -107,16 +114,12 @@ export function verifyVrf(publicKey: Uint8Array, alpha: Uint8Array, proof: Uint8
   const y = knownPoint(publicKey);
   if (y === undefined) throw badVrf("not a VRF key");
   const { gamma, gammaBytes, c, s } = parseProof(proof);
-  const hashed = encodeToCurve(NOBLE, publicKey, alpha);
-  const u = BASE.multiplyUnsafe(s).subtract(y.multiplyUnsafe(c));
-  const v = mulAddUnsafe(Point, [hashed, gamma.negate()], [s, c]);
-  // The cleared point rides along: one inversion encodes all four.
-  const encoded = normalizeZ(Point, [hashed, u, v, gamma.clearCofactor()]).map((point) => point.toBytes());
-  const [hashedBytes, uBytes, vBytes, clearedBytes] = encoded;
-  if (!hashedBytes || !uBytes || !vBytes || !clearedBytes) throw new RangeError("four points have four encodings");
-  const expected = challenge(publicKey, hashedBytes, gammaBytes, uBytes, vBytes);
+  const hashed = encodeToCurve({ decode: decodePoint, clearCofactor }, publicKey, alpha);
+  const u = sumOfMultiples({ scalar: s, of: basePoint() }, { scalar: -c, of: y });
+  const v = sumOfMultiples({ scalar: s, of: passingPoint(hashed) }, { scalar: -c, of: passingPoint(gamma) });
+  const expected = challenge(publicKey, hashed.toBytes(), gammaBytes, u.toBytes(), v.toBytes());
   if (!equalBytes(expected, proof.subarray(32, 48))) throw badVrf("a VRF proof does not verify");
-  return indexOf(outputOf(clearedBytes));
+  return indexOf(outputOf(gamma.clearCofactor().toBytes()));
 }
 
 /** Beta, all 64 bytes, of a proof that was verified or is one's own (RFC 9381, "ECVRF Proof to Hash"). Throws `bad-vrf`. */
@@ -135,14 +138,18 @@ function parseProof(proof: Uint8Array): ParsedProof {
   if (proof.length !== VRF_PROOF_BYTES) throw badVrf("a VRF proof has 80 bytes");
   const gammaBytes = proof.slice(0, 32);
   const gamma = decodePoint(gammaBytes);
-  const [c, s] = [bytesToNumberLE(proof.subarray(32, 48)), bytesToNumberLE(proof.subarray(48))];
+  const [c, s] = [numberOf(proof.subarray(32, 48)), numberOf(proof.subarray(48))];
   if (gamma === undefined) throw badVrf("the point of a VRF proof is no canonical encoding");
-  if (s >= Fn.ORDER) throw badVrf("the scalar of a VRF proof is not reduced");
+  if (s >= ORDER) throw badVrf("the scalar of a VRF proof is not reduced");
   return { gamma, gammaBytes, c, s };
 }
 
 /** Try and increment: hashes the input with a counter until the hash is a point of large order. */
-function encodeToCurve<P>(group: Group<P>, publicKey: Uint8Array, alpha: Uint8Array): P {
+function encodeToCurve<P>(
+  group: Pick<Group<P>, "decode" | "clearCofactor">,
+  publicKey: Uint8Array,
+  alpha: Uint8Array,
+): P {
   for (let counter = 0; counter < 256; counter++) {
     const candidate = sha512(concat(Uint8Array.of(SUITE, 0x01), publicKey, alpha, Uint8Array.of(counter, 0x00)));
     const point = group.decode(candidate.subarray(0, 32));
