@@ -37,7 +37,15 @@ async function main([name, ...args]) {
   const task = tasks[name];
   if (task === undefined) throw new SetUpError(`no such task: ${name}; there are: ${Object.keys(tasks).join(", ")}`);
   for (const setUp of task.needs) await setUp();
-  for (const step of task.steps) await step(args);
+  const failures = [];
+  for (const step of task.steps) await step(args).catch((error) => failures.push(error));
+  if (failures.length > 0) throw worst(failures);
+}
+
+/** A bug before a failed step; failed steps in one message. */
+function worst(failures) {
+  const bug = failures.find((error) => !(error instanceof SetUpError));
+  return bug ?? new SetUpError(failures.map(({ message }) => message).join("; "));
 }
 
 main(process.argv.slice(2)).catch((error) => {

@@ -182,7 +182,7 @@ async function run(directory: string): Promise<ChildProcess> {
   const output = await open(join(directory, "output.log"), "a");
   const child = spawn(command[0], [...command.slice(1), "-c", join(directory, "homeserver.yaml")], {
     stdio: ["pipe", output.fd, output.fd],
-    env: { ...process.env, ...env, PYTHONPATH: python, PYTHONDONTWRITEBYTECODE: "1" },
+    env: { ...process.env, ...env, PYTHONPATH: python },
   });
   await output.close();
   return tied(child);
