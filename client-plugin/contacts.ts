@@ -167,7 +167,9 @@ export class AccountState {
   confirm(writes: Writes): void {
     this.#confirmed = true;
     for (const [type, counters] of Object.entries(writes)) {
-      const behind = Object.entries(counters).some(([writer, counter]) => counter > (this.#writes[type]?.[writer] ?? 0));
+      const behind = Object.entries(counters).some(
+        ([writer, counter]) => counter > (this.#writes[type]?.[writer] ?? 0),
+      );
       if (behind) void this.#pullBucket(type);
     }
   }

@@ -126,14 +126,20 @@ export class Gossip {
   async #ask(to: { userId: string; deviceId: string }, about: NonNullable<HeadContent["about"]>): Promise<void> {
     const { size, n, history_root: root } = about;
     if (root === undefined || n < 1) return;
-    await sendToDevices(this.#options.client, MATRIX_NAMES.head, [to], { heads: [], ask: { size, n, history_root: root } });
+    await sendToDevices(this.#options.client, MATRIX_NAMES.head, [to], {
+      heads: [],
+      ask: { size, n, history_root: root },
+    });
   }
 
   /** Hands the sender the proof of what is shown here about it. */
   async #answer(to: { userId: string; deviceId: string }, ask: NonNullable<HeadContent["ask"]>): Promise<void> {
     const accepted = await this.#options.accepted(to.userId);
     if (accepted?.state.n !== ask.n || accepted.state.root !== ask.history_root) return;
-    await sendToDevices(this.#options.client, MATRIX_NAMES.head, [to], { heads: [], proof: { ...accepted.state.proven } });
+    await sendToDevices(this.#options.client, MATRIX_NAMES.head, [to], {
+      heads: [],
+      proof: { ...accepted.state.proven },
+    });
   }
 
   /** A proven leaf about this account that contradicts the one shown here: two people are shown different things. */

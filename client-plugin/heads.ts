@@ -2,7 +2,12 @@
  * The heads of one log: the newest this account knows, and whatever signed heads come in from elsewhere (own devices,
  * the epochs room, contacts). Any two must be of one log. protocol 3.1, step 2.
  */
-import { rootsFromConsistency, isPowerOfTwo, proveConsistency, verifyConsistency } from "../shared/merkle/consistency.ts";
+import {
+  rootsFromConsistency,
+  isPowerOfTwo,
+  proveConsistency,
+  verifyConsistency,
+} from "../shared/merkle/consistency.ts";
 import type { HashReader } from "../shared/merkle/tree.ts";
 import { LOG_DOMAINS, rangeHash } from "../shared/merkle/tree.ts";
 import { decodeUnpadded, encodeUnpadded, equalBytes } from "../shared/encoding.ts";

@@ -32,8 +32,13 @@ export async function readHistory(view: LogView, userId: string): Promise<Histor
   for (let from = lowest; from <= n; from += MAX_VERSIONS_PER_REQUEST) {
     versions.push(...(await view.versions(looked, from, Math.min(n, from + MAX_VERSIONS_PER_REQUEST - 1))));
   }
-  const records = await view.recordsAt(looked, versions.map(({ epoch }) => epoch));
-  const items = versions.map((version, at) => describe(version, versions[at - 1], records.get(version.epoch)?.timestampMs ?? 0));
+  const records = await view.recordsAt(
+    looked,
+    versions.map(({ epoch }) => epoch),
+  );
+  const items = versions.map((version, at) =>
+    describe(version, versions[at - 1], records.get(version.epoch)?.timestampMs ?? 0),
+  );
   return items.reverse();
 }
 

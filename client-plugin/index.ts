@@ -31,7 +31,13 @@ import { Monitor } from "./monitor.ts";
 import type { ContactStatus } from "./monitor.ts";
 import { OwnAccount } from "./own-account.ts";
 import type { OwnStatus } from "./own-account.ts";
-import { askOwnDevices, rankOfThisDevice, receiveFromOwnDevice, senderDeviceOf, unlockFromSecretStorage } from "./own-devices.ts";
+import {
+  askOwnDevices,
+  rankOfThisDevice,
+  receiveFromOwnDevice,
+  senderDeviceOf,
+  unlockFromSecretStorage,
+} from "./own-devices.ts";
 import { OwnKeys, signContact } from "./own-keys.ts";
 import { checkRoomHeads } from "./room-heads.ts";
 import { keysOfAnswer } from "./seen-keys.ts";
@@ -356,19 +362,68 @@ export class ContactKeyVerification {
       this.#guard(what, task);
     };
     const listeners: readonly Listener[] = [
-      [SDK_EVENTS.devicesUpdated, (userIds: string[]) => { guarded("devices updated", () => this.#onDevices(userIds)); }],
-      [SDK_EVENTS.trustChanged, (userId: string) => { guarded("trust changed", () => this.#onDevices([userId])); }],
-      [SDK_EVENTS.ownKeysChanged, () => { this.#checkOwn(); }],
-      [SDK_EVENTS.event, (event: EventLike) => { guarded("event", async () => { await this.#onEvent(event); }); }],
-      [SDK_EVENTS.accountData, (event: EventLike) => { guarded("account data", async () => { await this.#onAccountData(event); }); }],
-      [SDK_EVENTS.toDevice, (received: ReceivedToDevice) => { guarded("to-device", async () => { await this.#onToDevice(received); }); }],
-      [SDK_EVENTS.membership, (_: EventLike, member: MemberLike) => { guarded("membership", () => { this.#onMember(member); }); }],
+      [
+        SDK_EVENTS.devicesUpdated,
+        (userIds: string[]) => {
+          guarded("devices updated", () => this.#onDevices(userIds));
+        },
+      ],
+      [
+        SDK_EVENTS.trustChanged,
+        (userId: string) => {
+          guarded("trust changed", () => this.#onDevices([userId]));
+        },
+      ],
+      [
+        SDK_EVENTS.ownKeysChanged,
+        () => {
+          this.#checkOwn();
+        },
+      ],
+      [
+        SDK_EVENTS.event,
+        (event: EventLike) => {
+          guarded("event", async () => {
+            await this.#onEvent(event);
+          });
+        },
+      ],
+      [
+        SDK_EVENTS.accountData,
+        (event: EventLike) => {
+          guarded("account data", async () => {
+            await this.#onAccountData(event);
+          });
+        },
+      ],
+      [
+        SDK_EVENTS.toDevice,
+        (received: ReceivedToDevice) => {
+          guarded("to-device", async () => {
+            await this.#onToDevice(received);
+          });
+        },
+      ],
+      [
+        SDK_EVENTS.membership,
+        (_: EventLike, member: MemberLike) => {
+          guarded("membership", () => {
+            this.#onMember(member);
+          });
+        },
+      ],
     ];
     for (const [event, listener] of listeners) {
       this.#client.on(event, listener);
       this.#detach.push(() => this.#client.off(event, listener));
     }
-    this.#detach.push(tapKeysQuery(this.#client, (text) => { guarded("keys query", async () => { await this.#onKeysQuery(text); }); }));
+    this.#detach.push(
+      tapKeysQuery(this.#client, (text) => {
+        guarded("keys query", async () => {
+          await this.#onKeysQuery(text);
+        });
+      }),
+    );
   }
 
   /** The store changed: verdicts fall in this very tick. An empty list means identities, and does not say whose. */
@@ -595,7 +650,8 @@ export class ContactKeyVerification {
 
   async #pin(userId: string, masterKey: Uint8Array, method: PinMethod, sign: boolean): Promise<void> {
     const { masterKey: held } = await readStore(this.#client, userId);
-    if (held === undefined) throw new VerdictError("compare-key-changed", "the contact has no digital identity any more");
+    if (held === undefined)
+      throw new VerdictError("compare-key-changed", "the contact has no digital identity any more");
     await this.#state.add({ kind: "pin", userId, masterKey: held, method });
     if (sign) await signContact(this.#client, userId, held, true);
     await this.#monitor.refresh(userId);
@@ -630,7 +686,14 @@ export class ContactKeyVerification {
         const status = await cryptoOf(client).getUserVerificationStatus(userId);
         const masterKey = keys.masterKey === undefined ? {} : { masterKey: decodeUnpadded(keys.masterKey) };
         const verified = status.isCrossSigningVerified();
-        return { userId, deviceId, deviceKey: decodeUnpadded(deviceKey), verified, ...masterKey, ...(await logKeyOf(userId)) };
+        return {
+          userId,
+          deviceId,
+          deviceKey: decodeUnpadded(deviceKey),
+          verified,
+          ...masterKey,
+          ...(await logKeyOf(userId)),
+        };
       },
       contact: async (userId) => {
         const { masterKey, devices } = await readStore(client, userId);
@@ -710,7 +773,8 @@ function accountDataOf(client: ClientLike): ConstructorParameters<typeof Account
       try {
         return await client.http.authedRequest<Record<string, unknown>>("GET", pathOf(type));
       } catch (error) {
-        if (typeof error === "object" && error !== null && "errcode" in error && error.errcode === "M_NOT_FOUND") return undefined;
+        if (typeof error === "object" && error !== null && "errcode" in error && error.errcode === "M_NOT_FOUND")
+          return undefined;
         throw error;
       }
     },

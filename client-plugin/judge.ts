@@ -81,7 +81,8 @@ function judgeKeys(known: Known): KeyJudgement {
   if (behind) memory.behindSinceMs ??= nowMs;
   else delete memory.behindSinceMs;
   const long = behind && nowMs - (memory.behindSinceMs ?? nowMs) >= STORE_BEHIND_LONG_AFTER_MS;
-  if (long) findings.push(finding(known, "store-behind-long", String(known.n), { sinceMs: memory.behindSinceMs ?? nowMs }));
+  if (long)
+    findings.push(finding(known, "store-behind-long", String(known.n), { sinceMs: memory.behindSinceMs ?? nowMs }));
   if (memory.seen.length === 0 && !behind) memory.checkedKeys = [...keysOfStore(known.store).keys()];
   return { findings, pending: memory.seen, behind, againMs: nextLook(known) };
 }
@@ -110,7 +111,8 @@ function neverLogged(known: Known, batch: readonly SeenKey[]): Finding {
   const sinceMs = first?.firstSeenMs ?? known.nowMs;
   const about = devices.length === 0 ? { sinceMs } : { sinceMs, devices };
   if (master !== undefined && known.pin !== undefined) return finding(known, "pin-mismatch", key, about);
-  const replaced = master === undefined && devices.some((deviceId) => known.entry?.devices.get(deviceId)?.kind === "device");
+  const replaced =
+    master === undefined && devices.some((deviceId) => known.entry?.devices.get(deviceId)?.kind === "device");
   if (replaced) return finding(known, "device-key-changed", key, about);
   const sent = batch.some(({ sentMs }) => sentMs !== undefined);
   for (const seen of batch) seen.told = sent ? "warning" : "notice";
@@ -131,7 +133,7 @@ function isBehind({ entry, store }: Known): boolean {
 const FIRST_PAUSE_MS = 1_000;
 
 function pauseEnd(sinceMs: number, nowMs: number): number {
-  return nowMs + Math.max(FIRST_PAUSE_MS, (nowMs - sinceMs) / 2);
+  return nowMs + Math.max(FIRST_PAUSE_MS, Math.ceil((nowMs - sinceMs) / 2));
 }
 
 function nextLook({ memory, nowMs, patienceMs }: Known): number | undefined {
@@ -183,7 +185,9 @@ function judgeEntry(known: Known): Finding[] {
   if (!compared && known.memory.reset?.to !== master) found.push(finding(known, "pin-mismatch", `master ${master}`));
   for (const [deviceId, device] of entry.devices) {
     if (device.kind !== "unreadable") continue;
-    found.push(finding(known, "device-unreadable", `${deviceId} ${encodeUnpadded(device.digest)}`, { devices: [deviceId] }));
+    found.push(
+      finding(known, "device-unreadable", `${deviceId} ${encodeUnpadded(device.digest)}`, { devices: [deviceId] }),
+    );
   }
   return [...found, ...judgeUnsigned(known, entry)];
 }

@@ -155,7 +155,12 @@ async function fromWellKnown(transport: Transport, client: ClientLike, serverNam
   const base = isLoopback(host) ? client.getHomeserverUrl().replace(/\/+$/, "") : `https://${host}`;
   try {
     const url = `${base}/.well-known/matrix/client`;
-    const { status, body } = await exchange(transport, url, { cache: "no-cache", redirect: "follow" }, MAX_WELL_KNOWN_BYTES);
+    const { status, body } = await exchange(
+      transport,
+      url,
+      { cache: "no-cache", redirect: "follow" },
+      MAX_WELL_KNOWN_BYTES,
+    );
     if (status === 404) return { kind: "none" };
     if (status !== 200) return { kind: "unknown" };
     const document: unknown = JSON.parse(textOf(body));

@@ -287,7 +287,10 @@ export class LogView {
     const note = await this.#options.client.checkpoint();
     return await this.#inOrder(async () => {
       const { memory, clock } = this.#options;
-      const head = signedHead(note, inStep("head-signature", () => openCheckpoint(note, this.#key)));
+      const head = signedHead(
+        note,
+        inStep("head-signature", () => openCheckpoint(note, this.#key)),
+      );
       const newest = this.#newest();
       if (newest === undefined) return { stale: false };
       try {
@@ -298,7 +301,8 @@ export class LogView {
         if (error instanceof VerdictError && error.code === "head-fork") memory.pending.push(head);
         throw error;
       }
-      if (head.size > newest.size && this.#polled?.size !== head.size) this.#polled = { size: head.size, atMs: clock.now() };
+      if (head.size > newest.size && this.#polled?.size !== head.size)
+        this.#polled = { size: head.size, atMs: clock.now() };
       if (head.size > newest.size) memory.pending = [...memory.pending, head].slice(-MAX_PENDING_HEADS);
       return { stale: this.#isOld() };
     });
@@ -328,7 +332,9 @@ export class LogView {
 
   #newest(): SignedHead | undefined {
     const { newest } = this.#options.memory;
-    return newest === undefined ? undefined : signedHead(newest.checkpoint, openCheckpoint(newest.checkpoint, this.#key));
+    return newest === undefined
+      ? undefined
+      : signedHead(newest.checkpoint, openCheckpoint(newest.checkpoint, this.#key));
   }
 
   #sizeOf(part: HeadPart | undefined): number {
@@ -377,7 +383,10 @@ export class LogView {
     const { policy } = this.#options;
     if (policy === undefined) return [];
     const found = openCosignatures(note, policy.witnesses);
-    checkPolicy(policy, found.map(({ key }) => key));
+    checkPolicy(
+      policy,
+      found.map(({ key }) => key),
+    );
     return found;
   }
 
@@ -408,7 +417,9 @@ export class LogView {
         throw this.#behind();
       }
       if (error instanceof ServiceFailure && error.reason === "refused-by-service") {
-        throw new VerdictError("heads-unreconciled", "the service has no path between two signed heads", { cause: error });
+        throw new VerdictError("heads-unreconciled", "the service has no path between two signed heads", {
+          cause: error,
+        });
       }
       throw error;
     }
@@ -423,7 +434,8 @@ export class LogView {
     const { memory, clock } = this.#options;
     memory.behindSinceMs ??= clock.now();
     const forMs = clock.now() - memory.behindSinceMs;
-    if (forMs >= HEAD_ROLLED_BACK_AFTER_MS) return new VerdictError("log-rolled-back", "a known head is not shown any more");
+    if (forMs >= HEAD_ROLLED_BACK_AFTER_MS)
+      return new VerdictError("log-rolled-back", "a known head is not shown any more");
     const code = forMs >= HEAD_WITHHELD_AFTER_MS ? "head-withheld" : "stale";
     return new VerdictError(code, "the head is smaller than one that is known");
   }
@@ -475,7 +487,8 @@ export class LogView {
   async #settling(head: VerifiedHead, epoch: number): Promise<VerifiedSettling> {
     const known = this.#settlings.get(epoch);
     if (known !== undefined) return known;
-    if (epoch >= head.checkpoint.size) throw new VerdictError("settle-overdue", "the settling epoch lies beyond the head");
+    if (epoch >= head.checkpoint.size)
+      throw new VerdictError("settle-overdue", "the settling epoch lies beyond the head");
     try {
       const records = await this.#options.client.settlingRecords(epoch, head.checkpoint.size);
       const settling = verifySettlingRecords(head, epoch, records);

@@ -74,7 +74,8 @@ export class Logs implements LogViews {
     const wellKnown = await this.#discover(serverName, memory);
     if (wellKnown === undefined) return undefined;
     const current = await before;
-    const isSame = memory?.wellKnown.service_url === wellKnown.service_url && memory.wellKnown.log_key === wellKnown.log_key;
+    const isSame =
+      memory?.wellKnown.service_url === wellKnown.service_url && memory.wellKnown.log_key === wellKnown.log_key;
     return current !== undefined && isSame ? current : this.#view(serverName, wellKnown, memory);
   }
 
@@ -112,7 +113,12 @@ export class Logs implements LogViews {
 }
 
 /** The log key is the pinned one, and the log speaks for this server. */
-function checkKey(serverName: string, found: WellKnown, pinned: string | undefined, memory: LogMemory | undefined): void {
+function checkKey(
+  serverName: string,
+  found: WellKnown,
+  pinned: string | undefined,
+  memory: LogMemory | undefined,
+): void {
   const key = parseVkey(found.log_key);
   if (serverOfOrigin(key.name) !== serverName) {
     throw new VerdictError("log-not-authoritative", `the log of ${key.name} does not speak for ${serverName}`);
@@ -122,5 +128,6 @@ function checkKey(serverName: string, found: WellKnown, pinned: string | undefin
   const last = memory?.configured?.hash;
   const text = last === undefined ? undefined : memory?.configurations[last];
   const successor = (text === undefined ? {} : (JSON.parse(text) as { successor?: { log_key?: string } })).successor;
-  if (successor?.log_key !== found.log_key) throw new VerdictError("log-replaced", "a new log without a final epoch of the old");
+  if (successor?.log_key !== found.log_key)
+    throw new VerdictError("log-replaced", "a new log without a final epoch of the old");
 }

@@ -188,7 +188,9 @@ export class Monitor {
   #set(userId: string, status: ContactStatus): void {
     const before = this.#statuses.get(userId);
     this.#statuses.set(userId, status);
-    if (JSON.stringify({ ...before, checkedAtMs: 0, head: 0 }) === JSON.stringify({ ...status, checkedAtMs: 0, head: 0 })) {
+    if (
+      JSON.stringify({ ...before, checkedAtMs: 0, head: 0 }) === JSON.stringify({ ...status, checkedAtMs: 0, head: 0 })
+    ) {
       return;
     }
     this.#options.onStatus(userId, status);

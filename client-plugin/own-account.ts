@@ -92,7 +92,8 @@ export class OwnAccount {
     const state = memory.accepted === undefined ? "unknown" : "off";
     try {
       const view = await this.#options.logs.of(serverOfUser(userId));
-      if (view === undefined) return { status: { state: "no-log", checkedAtMs: nowMs }, againMs: nowMs + OWN_CHECK_EVERY_MS };
+      if (view === undefined)
+        return { status: { state: "no-log", checkedAtMs: nowMs }, againMs: nowMs + OWN_CHECK_EVERY_MS };
       return await this.#checked(view, userId, memory, keys, findings);
     } catch (error) {
       const reason = reasonOf(error);
@@ -190,8 +191,13 @@ export class OwnAccount {
     if (now.entry.kind === "refused") return [finding("own-refused", key, nowMs)];
     if (before.entry === undefined) return [];
     const findings: Finding[] = [];
-    if (await this.#isReplaced(before.entry, now.entry)) findings.push(finding("own-identity-replaced", identityKey(now.entry), nowMs));
-    else findings.push(...signatureLosses(before.entry, now.entry, key, nowMs), ...statementChanges(before.entry, now.entry, key, nowMs));
+    if (await this.#isReplaced(before.entry, now.entry))
+      findings.push(finding("own-identity-replaced", identityKey(now.entry), nowMs));
+    else
+      findings.push(
+        ...signatureLosses(before.entry, now.entry, key, nowMs),
+        ...statementChanges(before.entry, now.entry, key, nowMs),
+      );
     for (const [deviceId, device] of now.entry.devices) {
       const other = before.entry.devices.get(deviceId);
       if (!isOtherDevice(other, device)) continue;
@@ -206,7 +212,12 @@ export class OwnAccount {
     if (before.masterKey === undefined) return false;
     const { client } = this.#options;
     const made = await Promise.all(
-      ([["master", now.masterKey], ["self_signing", now.selfSigningKey]] as const).map(async ([name, key]) => {
+      (
+        [
+          ["master", now.masterKey],
+          ["self_signing", now.selfSigningKey],
+        ] as const
+      ).map(async ([name, key]) => {
         const seed = await cachedPrivateKey(client, name);
         return seed !== undefined && key?.kind === "key" && equalBytes(publicKeyOf(decodeUnpadded(seed)), key.key);
       }),
@@ -215,7 +226,11 @@ export class OwnAccount {
   }
 
   /** A device that no own key has signed ten minutes after it appeared, or that was gone before anybody signed it. */
-  async #checkUnsigned(looked: Looked, memory: ContactMemory, versions: readonly VerifiedVersion[]): Promise<Finding[]> {
+  async #checkUnsigned(
+    looked: Looked,
+    memory: ContactMemory,
+    versions: readonly VerifiedVersion[],
+  ): Promise<Finding[]> {
     const { client, clock } = this.#options;
     const nowMs = clock.now();
     const newest = looked.leaf?.content?.entry;
@@ -255,7 +270,9 @@ export class OwnAccount {
     if (overdue.length === 0) return [];
     const first = overdue[0]?.firstSeenMs ?? nowMs;
     const devices = overdue.map(({ deviceId }) => deviceId).filter((deviceId) => deviceId !== undefined);
-    const strange = devices.filter((deviceId) => deviceId !== client.getDeviceId() && keys.devices.get(deviceId)?.signedByOwner !== true);
+    const strange = devices.filter(
+      (deviceId) => deviceId !== client.getDeviceId() && keys.devices.get(deviceId)?.signedByOwner !== true,
+    );
     const key = overdue.map(({ id }) => id).join(" ");
     // A device nobody signed, shown to this device alone, is a stranger and not a gap in the log.
     const code = strange.length > 0 && strange.length === overdue.length ? "own-unknown-device" : "own-key-missing";
@@ -274,7 +291,8 @@ export class OwnAccount {
       if (epoch <= checked) break;
     }
     const version = looked.settled?.leaf?.n ?? 0;
-    if (looked.settledEpoch > checked) await this.#options.state.add({ kind: "settled", epoch: looked.settledEpoch, version });
+    if (looked.settledEpoch > checked)
+      await this.#options.state.add({ kind: "settled", epoch: looked.settledEpoch, version });
   }
 
   /** Everything was looked at: this is what the account knows of itself. */
@@ -318,7 +336,10 @@ function identityKey({ masterKey, selfSigningKey }: Entry): string {
   return [masterKey, selfSigningKey].map((key) => (key?.kind === "key" ? encodeUnpadded(key.key) : "none")).join(" ");
 }
 
-function isOtherDevice(before: Entry["devices"] extends ReadonlyMap<string, infer D> ? D | undefined : never, now: NonNullable<typeof before>): boolean {
+function isOtherDevice(
+  before: Entry["devices"] extends ReadonlyMap<string, infer D> ? D | undefined : never,
+  now: NonNullable<typeof before>,
+): boolean {
   if (before?.kind !== "device" || now.kind !== "device") return false;
   return !equalBytes(before.ed25519, now.ed25519) || !equalBytes(before.curve25519, now.curve25519);
 }
@@ -329,7 +350,10 @@ function signatureLosses(before: Entry, now: Entry, key: string, nowMs: number):
     const other = before.devices.get(deviceId);
     return isSigned(other) && device.kind === "device" && !device.signedByOwner && !isOtherDevice(other, device);
   });
-  return lost.map(([deviceId]) => ({ ...finding("own-signature-lost", `${key} ${deviceId}`, nowMs), devices: [deviceId] }));
+  return lost.map(([deviceId]) => ({
+    ...finding("own-signature-lost", `${key} ${deviceId}`, nowMs),
+    devices: [deviceId],
+  }));
 }
 
 function isSigned(device: { readonly kind: string } | undefined): boolean {

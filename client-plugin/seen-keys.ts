@@ -70,7 +70,9 @@ const MAX_ANSWER_DEVICES = 1_000;
 export function keysOfAnswer(text: string): Map<string, StoreKeys> {
   const answer = objectOf(JSON.parse(text));
   const users = new Map<string, StoreKeys>();
-  const named = ["device_keys", "master_keys", "self_signing_keys"].flatMap((name) => Object.keys(objectOf(answer[name])));
+  const named = ["device_keys", "master_keys", "self_signing_keys"].flatMap((name) =>
+    Object.keys(objectOf(answer[name])),
+  );
   for (const userId of [...new Set(named)].slice(0, MAX_ANSWER_USERS)) users.set(userId, keysOfUser(answer, userId));
   return users;
 }
@@ -106,7 +108,12 @@ function objectOf(value: unknown): Record<string, unknown> {
 const MAX_SEEN = 1_000;
 
 /** Adds keys to those seen. `inStore`: they are the store's present content, and the others are no longer in it. */
-export function noteSeen(seen: SeenKey[], keys: Map<string, { deviceId?: string }>, nowMs: number, inStore: boolean): void {
+export function noteSeen(
+  seen: SeenKey[],
+  keys: Map<string, { deviceId?: string }>,
+  nowMs: number,
+  inStore: boolean,
+): void {
   if (inStore) for (const key of seen) key.inStore = keys.has(key.id);
   for (const [id, about] of keys) {
     if (seen.length >= MAX_SEEN || seen.some((key) => key.id === id)) continue;

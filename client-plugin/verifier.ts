@@ -177,7 +177,8 @@ export class Verifier {
       const key = changed.map(({ id }) => id).join(" ");
       findings.push({ code: "changed-unchecked", class: weight, key, sinceMs: changed[0]?.firstSeenMs ?? nowMs });
     }
-    const pauseMs = changed.length > 0 && findings.length === 0 ? RETRY_MS / 2 : Math.max(RETRY_MS, (nowMs - sinceMs) / 2);
+    const pauseMs =
+      changed.length > 0 && findings.length === 0 ? RETRY_MS / 2 : Math.max(RETRY_MS, Math.ceil((nowMs - sinceMs) / 2));
     return { verdict: unchecked(reason), findings, enrolled: memory.accepted !== undefined, againMs: nowMs + pauseMs };
   }
 
@@ -200,7 +201,7 @@ export class Verifier {
     if (grave || lasted) findings.push({ code, class: grave ? weight : "warning", key: "", sinceMs, ...file });
     else if (weight === "notice") findings.push({ code, class: weight, key: String(sinceMs), sinceMs });
     const verdict = grave || lasted ? ({ kind: "warning", code, sinceMs, ...file } as const) : unchecked(code);
-    const againMs = nowMs + Math.max(RETRY_MS, (nowMs - sinceMs) / 2);
+    const againMs = nowMs + Math.max(RETRY_MS, Math.ceil((nowMs - sinceMs) / 2));
     return { verdict, findings, enrolled: memory.accepted !== undefined, againMs };
   }
 
@@ -262,7 +263,9 @@ function headOf({ head: { checkpoint, record } }: Looked): { size: number; times
 export function knownOf({
   accepted,
   unsettled,
-}: Pick<ContactMemory, "accepted" | "unsettled">): KnownOfUser & { acceptedBy: (epoch: number) => AcceptedLeaf | undefined } {
+}: Pick<ContactMemory, "accepted" | "unsettled">): KnownOfUser & {
+  acceptedBy: (epoch: number) => AcceptedLeaf | undefined;
+} {
   const acceptedBy = (settling: number): AcceptedLeaf | undefined => {
     const last = unsettled.findLast(({ epoch }) => epoch <= settling);
     return last === undefined ? undefined : acceptedLeaf(last);

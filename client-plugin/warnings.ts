@@ -92,7 +92,16 @@ export class Warnings {
     const sinceMs = known?.sinceMs ?? fact.sinceMs;
     const named = devices === undefined ? {} : { devices };
     this.#told.set(id, fact.class);
-    await this.#options.state.add({ kind: "warning", id, userId, code, class: fact.class, sinceMs, ...named, ...shared });
+    await this.#options.state.add({
+      kind: "warning",
+      id,
+      userId,
+      code,
+      class: fact.class,
+      sinceMs,
+      ...named,
+      ...shared,
+    });
     const warning = this.#describe(this.#record(id));
     if (warning === undefined) return;
     this.#options.onWarning(warning);
@@ -166,7 +175,16 @@ export class Warnings {
     const devices = record.devices === undefined ? {} : { devices: record.devices };
     const words = wordingOf(code, { name, server: serverOfUser(userId), since, ...devices });
     const evidence = record.evidence ?? this.#evidence.get(id);
-    return { id, userId, code, class: weight, sinceMs, ...words, ...(evidence === undefined ? {} : { evidence }), roomIds };
+    return {
+      id,
+      userId,
+      code,
+      class: weight,
+      sinceMs,
+      ...words,
+      ...(evidence === undefined ? {} : { evidence }),
+      roomIds,
+    };
   }
 
   async #post(warning: Warning): Promise<void> {
@@ -186,7 +204,8 @@ export class Warnings {
       const waitMs = Math.min((await rank()) * POST_STEP_MS, POST_WAIT_MAX_MS);
       if (waitMs > 0) await clock.sleep(waitMs, signal);
       if (signal.aborted || this.#posted.has(warning.id)) return;
-      if (state.all("posted").some(({ id, class: posted }) => id === warning.id && !isBelow(posted, warning.class))) return;
+      if (state.all("posted").some(({ id, class: posted }) => id === warning.id && !isBelow(posted, warning.class)))
+        return;
       if ((await client.getCrypto()?.isEncryptionEnabledInRoom(roomId)) !== true) return;
       this.#posted.add(warning.id);
       const content = { msgtype: "m.notice", body: bodyOf(warning), [MATRIX_NAMES.warning]: contentOf(warning) };

@@ -172,7 +172,11 @@ export class FakeClient implements ClientLike {
       const to = this.server.clients.find((client) => client.me.userId === userId && client.deviceId === deviceId);
       const device = keysOf(this.me, this.deviceId);
       const received: ReceivedToDevice = {
-        message: { type: eventType, sender: this.me.userId, content: JSON.parse(JSON.stringify(payload)) as Record<string, unknown> },
+        message: {
+          type: eventType,
+          sender: this.me.userId,
+          content: JSON.parse(JSON.stringify(payload)) as Record<string, unknown>,
+        },
         encryptionInfo: {
           sender: this.me.userId,
           senderDevice: this.deviceId,
@@ -198,7 +202,8 @@ export class FakeClient implements ClientLike {
     return this;
   }
   emit(event: string, ...parameters: unknown[]): void {
-    for (const listener of [...(this.#listeners.get(event) ?? [])]) (listener as (...all: unknown[]) => void)(...parameters);
+    for (const listener of [...(this.#listeners.get(event) ?? [])])
+      (listener as (...all: unknown[]) => void)(...parameters);
   }
   listenerCount(): number {
     return [...this.#listeners.values()].reduce((count, listeners) => count + listeners.size, 0);
@@ -224,7 +229,11 @@ export class FakeClient implements ClientLike {
         return await Promise.resolve({ asJSON: () => JSON.stringify({ [this.me.userId]: signatures }) });
       },
       exportCrossSigningKeys: async () => {
-        const keys = { masterKey: encodeUnpadded(this.me.masterSeed), self_signing_key: encodeUnpadded(this.me.selfSigningSeed), userSigningKey: encodeUnpadded(this.me.masterSeed) };
+        const keys = {
+          masterKey: encodeUnpadded(this.me.masterSeed),
+          self_signing_key: encodeUnpadded(this.me.selfSigningSeed),
+          userSigningKey: encodeUnpadded(this.me.masterSeed),
+        };
         return await Promise.resolve(this.hasPrivateKeys ? keys : undefined);
       },
     };
@@ -233,7 +242,8 @@ export class FakeClient implements ClientLike {
 
   #crypto(): CryptoLike {
     return {
-      getUserDeviceInfo: async (userIds) => await Promise.resolve(new Map(userIds.map((id) => [id, this.#devices(id)] as const))),
+      getUserDeviceInfo: async (userIds) =>
+        await Promise.resolve(new Map(userIds.map((id) => [id, this.#devices(id)] as const))),
       getOwnDeviceKeys: async () => {
         const keys = keysOf(this.me, this.deviceId);
         const [ed25519 = "", curve25519 = ""] = [keys[`ed25519:${this.deviceId}`], keys[`curve25519:${this.deviceId}`]];
@@ -242,7 +252,9 @@ export class FakeClient implements ClientLike {
       getUserCrossSigningKeys: async (userId) => {
         const user = this.store.get(userId);
         if (user === undefined) return await Promise.resolve(null);
-        const [master, selfSigning] = [user.masterSeed, user.selfSigningSeed].map((seed) => encodeUnpadded(publicKeyOf(seed)));
+        const [master, selfSigning] = [user.masterSeed, user.selfSigningSeed].map((seed) =>
+          encodeUnpadded(publicKeyOf(seed)),
+        );
         return { master_key: { keys: { m: master ?? "" } }, self_signing_key: { keys: { s: selfSigning ?? "" } } };
       },
       getUserVerificationStatus: async () =>

@@ -7,7 +7,7 @@ interface Sleeper {
 
 /** Lets everything that is ready run: promises, and work handed to WebCrypto. */
 export async function settle(): Promise<void> {
-  for (let turn = 0; turn < 60; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  for (let turn = 0; turn < 25; turn += 1) await new Promise((resolve) => setImmediate(resolve));
 }
 
 /** Time that moves only when a test says so; nobody waits for real. */
