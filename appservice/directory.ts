@@ -44,7 +44,7 @@ import {
   versionKey,
 } from "./store/records.ts";
 import type { VersionContent } from "./store/records.ts";
-import { getReferenced } from "./store/store.ts";
+import { getReferenced, IntegrityError } from "./store/store.ts";
 import type { Reads } from "./store/store.ts";
 
 /** A long answer lets others in after this. */
@@ -101,7 +101,7 @@ export class Directory {
   settled(userId: string, epoch: number): Promise<SettledAnswer | undefined> {
     return this.#at((bundle) => {
       if (!isKept(bundle, epoch)) return undefined;
-      const { index, proof } = this.#indexOf(bundle.reads, userId);
+      const { index, proof } = this.#indexOf(bundle, userId);
       const part = settlingPart(bundle, bundle.mapAt(epoch), index, bundle.map.find(index));
       return { vrf_proof: base64(proof), epoch, ...part };
     });
@@ -193,7 +193,7 @@ export class Directory {
   }
 
   #userPart(bundle: Bundle, userId: string): UserPart {
-    const { index, proof } = this.#indexOf(bundle.reads, userId);
+    const { index, proof } = this.#indexOf(bundle, userId);
     const leaf = bundle.map.find(index);
     return {
       vrf_proof: base64(proof),
@@ -204,17 +204,18 @@ export class Directory {
   }
 
   #leafOf(bundle: Bundle, userId: string): StoredLeaf | undefined {
-    return bundle.map.find(this.#indexOf(bundle.reads, userId).index);
+    return bundle.map.find(this.#indexOf(bundle, userId).index);
   }
 
   /** Index and proof of any user id: stored for those in the map, made for others. */
-  #indexOf(reads: Reads, userId: string): VrfProof {
+  #indexOf({ reads, map }: Bundle, userId: string): VrfProof {
     const stored = reads.get(userKey(userId));
     if (stored !== undefined) {
       const { index, vrfProof } = parseUser(stored);
       return { index, proof: vrfProof };
     }
     const proof = this.#proofs.get(userId) ?? this.#proveIndex(userId);
+    if (map.find(proof.index) !== undefined) throw new IntegrityError("the record of a user has vanished");
     this.#proofs.delete(userId);
     this.#proofs.set(userId, proof);
     const [oldest] = this.#proofs.keys();

@@ -302,6 +302,7 @@ export class LogWriter {
     const stored = this.#reads.get(userKey(userId));
     if (stored === undefined) {
       const { index, proof } = this.#parts.proveIndex(userId);
+      if (this.#builder.map.find(index) !== undefined) throw new IntegrityError("the record of a user has vanished");
       return { userId, index, vrfProof: proof, tip: EMPTY_TIP, day: 0, dayCount: 0, entry: undefined };
     }
     const { index, vrfProof } = parseUser(stored);

@@ -1,12 +1,12 @@
 import { existsSync } from "node:fs";
-import { ClassicLevel } from "classic-level";
+import { Level } from "level";
 import { equalBytes } from "../../shared/encoding.ts";
 import { openValue, sealValue } from "./checksums.ts";
 import { ConflictError, UnknownOutcomeError } from "./store.ts";
 import type { Commit, KeyValue, Reads, Snapshot, Store } from "./store.ts";
 
-type Level = ClassicLevel<Uint8Array, Uint8Array>;
-type LevelSnapshot = ReturnType<Level["snapshot"]>;
+type Database = Level<Uint8Array, Uint8Array>;
+type LevelSnapshot = ReturnType<Database["snapshot"]>;
 
 /** Sizes that carried the load in measurement; compression is off because hashes and commitments do not compress. */
 const OPTIONS = {
@@ -35,16 +35,16 @@ export async function openLevelStore(directory: string): Promise<Store> {
 }
 
 async function openLevel(directory: string, createIfMissing: boolean): Promise<Store> {
-  const level: Level = new ClassicLevel(directory, { ...OPTIONS, createIfMissing, errorIfExists: createIfMissing });
+  const level: Database = new Level(directory, { ...OPTIONS, createIfMissing, errorIfExists: createIfMissing });
   await level.open();
   return new LevelStore(level);
 }
 
 /** Values with checksums on LevelDB. */
 class LevelStore implements Store {
-  readonly #level: Level;
+  readonly #level: Database;
 
-  constructor(level: Level) {
+  constructor(level: Database) {
     this.#level = level;
   }
 
@@ -86,10 +86,10 @@ class LevelStore implements Store {
 }
 
 class LevelSnapshotReads implements Snapshot {
-  readonly #level: Level;
+  readonly #level: Database;
   readonly #snapshot: LevelSnapshot;
 
-  constructor(level: Level, snapshot: LevelSnapshot) {
+  constructor(level: Database, snapshot: LevelSnapshot) {
     this.#level = level;
     this.#snapshot = snapshot;
   }
@@ -109,7 +109,7 @@ class LevelSnapshotReads implements Snapshot {
 }
 
 async function readRange(
-  level: Level,
+  level: Database,
   from: Uint8Array,
   to: Uint8Array,
   limit: number,

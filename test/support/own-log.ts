@@ -19,7 +19,7 @@ import { encodeUnpadded } from "../../shared/encoding.ts";
 
 export const ORIGIN = "example.org/ckv/1";
 /** When the logs of tests begin: a UTC midnight, so that days and settling intervals begin with it. */
-export const START_MS = 1_800_000_000_000 - (1_800_000_000_000 % 86_400_000);
+export const START_MS: number = 1_800_000_000_000 - (1_800_000_000_000 % 86_400_000);
 
 /** Time that stands still until `advance`. */
 export class ManualClock implements Clock {

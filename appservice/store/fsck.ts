@@ -1,0 +1,238 @@
+/** Checks a whole stored log, from every record up to the signed root, without changing anything. */
+import { commit } from "../../shared/crypto/commitment.ts";
+import type { Hash } from "../../shared/crypto/hash.ts";
+import { encodeHex, equalBytes } from "../../shared/encoding.ts";
+import { changesHash } from "../../shared/log/change-list.ts";
+import { epochLeafHash, parseEpochRecord } from "../../shared/log/epoch-record.ts";
+import type { EpochRecord } from "../../shared/log/epoch-record.ts";
+import { emptyFrontier } from "../../shared/merkle/tree.ts";
+import { readChanges } from "./change-lists.ts";
+import { appendToTip, readRow, rootOfTip } from "./histories.ts";
+import { appendLeaf } from "./log-nodes.ts";
+import { eachInRange } from "./level-store.ts";
+import { readSettledMap, TileCache } from "./map-reader.ts";
+import type { MapNode, MapReader } from "./map-reader.ts";
+import { parseLeaf } from "./map-tiles.ts";
+import type { StoredLeaf } from "./map-tiles.ts";
+import {
+  afterKind,
+  chunkKey,
+  configurationKey,
+  epochKey,
+  epochOf,
+  kindKey,
+  numbersOfKey,
+  parseChunk,
+  parseEpoch,
+  parseUser,
+  parseVersion,
+  positionOf,
+  ROWS_PER_CHUNK,
+  textOfKey,
+  versionKey,
+} from "./records.ts";
+import type { ChangeRow } from "./records.ts";
+import { getReferenced, IntegrityError } from "./store.ts";
+import type { KeyValue, Reads } from "./store.ts";
+
+/** What the check tells while it runs. */
+export type CheckReport =
+  | { readonly kind: "progress"; readonly what: string; readonly done: number }
+  | { readonly kind: "problem"; readonly message: string };
+
+const PROGRESS_EVERY = 10_000;
+
+/**
+ * Checks everything that the log up to `head` stores and reports each kind's first problem; true if there is none. The
+ * caller has checked the signature of the head and that the log's root is the signed one.
+ */
+export async function checkStore(
+  reads: Reads,
+  head: number,
+  settleMs: number,
+  report: (report: CheckReport) => void,
+): Promise<boolean> {
+  const check = new StoreCheck(reads, head, settleMs, report);
+  const steps = [
+    (): Promise<void> => check.checksums(),
+    (): Promise<void> => check.epochs(),
+    (): Promise<void> => check.changes(),
+    (): Promise<void> => check.versions(),
+    (): Promise<void> => check.map(),
+    (): Promise<void> => check.users(),
+  ];
+  let sound = true;
+  for (const step of steps) {
+    await step().catch((error: unknown) => {
+      if (!(error instanceof IntegrityError)) throw error;
+      sound = false;
+      const cause = error.cause instanceof Error ? `: ${error.cause.message}` : "";
+      report({ kind: "problem", message: error.message + cause });
+    });
+  }
+  return sound;
+}
+
+class StoreCheck {
+  readonly #reads: Reads;
+  readonly #head: number;
+  readonly #settleMs: number;
+  readonly #report: (report: CheckReport) => void;
+  #done = 0;
+
+  constructor(reads: Reads, head: number, settleMs: number, report: (report: CheckReport) => void) {
+    this.#reads = reads;
+    this.#head = head;
+    this.#settleMs = settleMs;
+    this.#report = report;
+  }
+
+  /** Reading a record checks its checksum. */
+  async checksums(): Promise<void> {
+    for await (const _ of eachInRange(this.#reads, Uint8Array.of(0), Uint8Array.of(0xff))) this.#progress("records");
+  }
+
+  /** Records in order, each with its configuration, and every hash of the log. */
+  async epochs(): Promise<void> {
+    let log = emptyFrontier;
+    let previous: EpochRecord | undefined;
+    let settling = 0;
+    for (let epoch = 0; epoch <= this.#head; epoch++) {
+      const stored = parseEpoch(getReferenced(this.#reads, epochKey(epoch), `epoch ${epoch}`));
+      const record = parseEpochRecord(stored.record);
+      if (record.epoch !== epoch) throw new IntegrityError(`the record of epoch ${epoch} is of another`);
+      if (previous === undefined || this.#interval(previous) < this.#interval(record)) settling = epoch;
+      if (stored.settlingEpoch !== settling) throw new IntegrityError(`epoch ${epoch} has another settling epoch`);
+      if (previous !== undefined) checkOrder(previous, record);
+      getReferenced(this.#reads, configurationKey(record.configurationHash), `the configuration of epoch ${epoch}`);
+      const { frontier, puts } = appendLeaf(log, epochLeafHash(stored.record));
+      for (const put of puts) this.#checkStored(put, `a hash of the log at epoch ${epoch}`);
+      [log, previous] = [frontier, record];
+      this.#progress("epochs");
+    }
+    await this.#nothingAfter();
+  }
+
+  /** Each change list has the hash that its record says, and each row goes on from rows of the same index. */
+  async changes(): Promise<void> {
+    for (let epoch = 0; epoch <= this.#head; epoch++) {
+      const { changesHash: expected } = this.#record(epoch);
+      if (!equalBytes(changesHash(await readChanges(this.#reads, epoch)), expected)) {
+        throw new IntegrityError(`the change list of epoch ${epoch} has another hash`);
+      }
+      for await (const { key, value } of eachInRange(this.#reads, chunkKey(epoch, 0), chunkKey(epoch + 1, 0))) {
+        const [, chunk = 0] = numbersOfKey(key);
+        parseChunk(value).forEach((row, i) => {
+          this.#checkRow(row, positionOf(epoch, chunk * ROWS_PER_CHUNK + i));
+        });
+      }
+    }
+  }
+
+  /** The content of a version opens its commitment. */
+  async versions(): Promise<void> {
+    for await (const { key, value } of eachInRange(this.#reads, kindKey("b"), afterKind("b"))) {
+      const [position = 0, version = 0] = numbersOfKey(key);
+      const content = parseVersion(value);
+      const row = readRow(this.#reads, position);
+      const commitment = row.commitments[version - row.before.size - 1];
+      if (commitment === undefined) throw new IntegrityError(`a version of epoch ${epochOf(position)} is in no list`);
+      if (content !== undefined && !equalBytes(commit(content), commitment)) {
+        throw new IntegrityError(`the content of a version of epoch ${epochOf(position)} does not open its commitment`);
+      }
+      this.#progress("versions");
+    }
+  }
+
+  /** Every tile of the maps at the newest settling epoch and, where the top was saved at it, at the head. */
+  async map(): Promise<void> {
+    const { settlingEpoch } = parseEpoch(getReferenced(this.#reads, epochKey(this.#head), "the newest epoch"));
+    const { labels, mapRoot } = this.#record(settlingEpoch);
+    const map = readSettledMap(settlingEpoch, mapRoot, this.#reads, new TileCache(64));
+    let leaves = 0;
+    for (const leaf of leavesBelow(map, map.top)) {
+      this.#checkLeaf(leaf);
+      leaves += 1;
+      this.#progress("leaves");
+    }
+    if (leaves !== labels) throw new IntegrityError(`the map of epoch ${settlingEpoch} has ${leaves} leaves, not ${labels}`);
+    return Promise.resolve();
+  }
+
+  /** As many users as the newest record counts. */
+  async users(): Promise<void> {
+    let users = 0;
+    for await (const { key, value } of eachInRange(this.#reads, kindKey("u"), afterKind("u"))) {
+      parseUser(value);
+      if (textOfKey(key).length === 0) throw new IntegrityError("a user record without a user id");
+      users += 1;
+      this.#progress("users");
+    }
+    const { labels } = this.#record(this.#head);
+    if (users !== labels) throw new IntegrityError(`there are ${users} user records, but ${labels} leaves`);
+  }
+
+  #checkRow(row: ChangeRow, position: number): void {
+    for (const earlier of row.before.positions) {
+      const before = earlier < position ? readRow(this.#reads, earlier) : undefined;
+      if (before === undefined || !equalBytes(before.index, row.index)) {
+        throw new IntegrityError(`a row of epoch ${epochOf(position)} goes on from another history`);
+      }
+    }
+    row.commitments.forEach((_, i) => {
+      getReferenced(this.#reads, versionKey(position, row.before.size + i + 1), "a version");
+    });
+    this.#progress("changes");
+  }
+
+  #checkLeaf(leaf: StoredLeaf): void {
+    const row = readRow(this.#reads, leaf.position);
+    const tip = row.commitments.reduce((each, commitment) => appendToTip(each, commitment, leaf.position), row.before);
+    const same = equalBytes(row.index, leaf.index) && tip.size === leaf.n && equalBytes(rootOfTip(tip), leaf.historyRoot);
+    if (!same) throw new IntegrityError(`the leaf of index ${encodeHex(leaf.index)} is not what its history gives`);
+  }
+
+  #checkStored({ key, value }: KeyValue, what: string): void {
+    if (!equalBytes(getReferenced(this.#reads, key, what), value)) throw new IntegrityError(`${what} is wrong`);
+  }
+
+  async #nothingAfter(): Promise<void> {
+    const [next] = await this.#reads.range(epochKey(this.#head + 1), afterKind("e"), 1);
+    if (next !== undefined) throw new IntegrityError("there are epochs after the head");
+  }
+
+  #record(epoch: number): EpochRecord {
+    return parseEpochRecord(parseEpoch(getReferenced(this.#reads, epochKey(epoch), `epoch ${epoch}`)).record);
+  }
+
+  #interval({ timestampMs }: EpochRecord): number {
+    return Math.floor(timestampMs / this.#settleMs);
+  }
+
+  #progress(what: string): void {
+    this.#done += 1;
+    if (this.#done % PROGRESS_EVERY === 0) this.#report({ kind: "progress", what, done: this.#done });
+  }
+}
+
+function checkOrder(previous: EpochRecord, record: EpochRecord): void {
+  if (record.timestampMs > previous.timestampMs && record.labels >= previous.labels) return;
+  throw new IntegrityError(`time or labels of epoch ${record.epoch} go backwards`);
+}
+
+/** All leaves of a map, each in the place that its index gives it. */
+function* leavesBelow(map: MapReader, node: MapNode, prefix: readonly number[] = []): Generator<StoredLeaf> {
+  const seen = map.look(node);
+  if (seen.kind === "inner") {
+    yield* leavesBelow(map, seen.left, [...prefix, 0]);
+    yield* leavesBelow(map, seen.right, [...prefix, 1]);
+  } else if (seen.kind === "leaf") {
+    checkPlace(seen.leaf.index, prefix);
+    yield parseLeaf(node.tile.leafAt(node.slot));
+  }
+}
+
+function checkPlace(index: Hash, prefix: readonly number[]): void {
+  const misplaced = prefix.some((bit, depth) => (((index[depth >> 3] ?? 0) >> (7 - (depth & 7))) & 1) !== bit);
+  if (misplaced) throw new IntegrityError("a leaf of the map stands in the wrong place");
+}
