@@ -18,7 +18,6 @@ import {
   parseWellKnown,
   serverOfUser,
 } from "../../shared/messages.ts";
-import type { LookupAnswer } from "../../shared/messages.ts";
 import { assertOnlyMalformed, assertRefused } from "../support/mutations.ts";
 import { TestLog } from "../support/test-log.ts";
 import { TestUser } from "../support/test-user.ts";
@@ -123,7 +122,7 @@ describe("messages", () => {
       assertOnlyMalformed(fc.anything(), parse as (value: unknown) => unknown, 100);
     }
     const parts = fc.record({ head: fc.anything(), user: fc.anything() });
-    assertOnlyMalformed(parts, (value) => parseLookupAnswer(value) as LookupAnswer);
+    assertOnlyMalformed(parts, (value) => parseLookupAnswer(value));
   });
 
   it("have shapes that are plain data", () => {

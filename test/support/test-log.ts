@@ -46,6 +46,7 @@ import type { KnownLog } from "../../shared/proofs/head.ts";
 import { promiseName, signPromise } from "../../shared/proofs/promise.ts";
 import { settlingEpochOf } from "../../shared/proofs/settling.ts";
 import { seedOf } from "./test-user.ts";
+import { without } from "./without.ts";
 
 export interface TestLogOptions {
   readonly serverName?: string;
@@ -369,7 +370,7 @@ export class TestLog {
   user(userId: string, size: number = this.size): UserPart {
     const epoch = this.epoch(size - 1);
     const { proof, index } = this.vrf(userId);
-    const { vrf_proof: _, ...settling } = this.settled(userId, this.settlingEpoch(size), size);
+    const settling = without(this.settled(userId, this.settlingEpoch(size), size), "vrf_proof");
     const part = {
       vrf_proof: encodeUnpadded(proof),
       map_proof: encodeUnpadded(encodeMapProof(epoch.map.prove(index))),

@@ -31,8 +31,9 @@ export function assertVerdict(run: () => unknown, code: VerdictCode, name?: stri
 export function assertEvidence(run: () => unknown, code: VerdictCode, kind: Evidence["kind"]): Evidence {
   const refusal = refusalOf(run);
   assert.equal(refusal?.code, code);
-  assert(refusal?.evidence !== undefined, "no evidence");
-  const file = formatEvidence(refusal.evidence);
+  const { evidence } = refusal;
+  assert(evidence !== undefined, "no evidence");
+  const file = formatEvidence(evidence);
   assert.equal(verifyEvidence(file).kind, kind);
   return parseEvidence(file);
 }

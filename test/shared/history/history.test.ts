@@ -39,7 +39,13 @@ describe("history", () => {
       for (const version of versions.slice(0, n)) {
         const path = pathOf(version.version, n);
         const refuse = (change: Partial<HistoryVersion>, name: string): void => {
-          assertRefused(() => verifyVersion({ ...version, ...change }, path, headOf(n)), "bad-inclusion", name);
+          assertRefused(
+            () => {
+              verifyVersion({ ...version, ...change }, path, headOf(n));
+            },
+            "bad-inclusion",
+            name,
+          );
         };
         refuse({ version: version.version + 1 }, "version-plus-1");
         if (version.version > 1) refuse({ version: version.version - 1 }, "version-minus-1");
@@ -55,7 +61,13 @@ describe("history", () => {
     for (const n of [1, 2, 3, 7, 8, 13]) {
       for (const version of versions.slice(0, n)) {
         for (const { name, value } of mutatedPaths(pathOf(version.version, n), 5)) {
-          assertRefused(() => verifyVersion(version, value, headOf(n)), "bad-inclusion", `${n}/${version.version} ${name}`);
+          assertRefused(
+            () => {
+              verifyVersion(version, value, headOf(n));
+            },
+            "bad-inclusion",
+            `${n}/${version.version} ${name}`,
+          );
         }
       }
     }
@@ -66,14 +78,34 @@ describe("history", () => {
       for (const from of SIZES.slice(0, to)) {
         const path = growth(from, to);
         verifyAncestor(headOf(from), headOf(to), path);
-        assertRefused(() => verifyAncestor({ n: from, root: leaves[0]! }, { n: to, root: leaves[1]! }, path), "bad-consistency");
+        assertRefused(() => {
+          verifyAncestor({ n: from, root: leaves[0]! }, { n: to, root: leaves[1]! }, path);
+        }, "bad-consistency");
         if (to - from !== 1) continue;
         for (const { name, value } of mutatedPaths(path, 37)) {
-          assertRefused(() => verifyAncestor(headOf(from), headOf(to), value), "bad-consistency", `${from}-${to} ${name}`);
+          assertRefused(
+            () => {
+              verifyAncestor(headOf(from), headOf(to), value);
+            },
+            "bad-consistency",
+            `${from}-${to} ${name}`,
+          );
         }
       }
     }
-    assertRefused(() => verifyAncestor({ n: 0, root: leaves[0]! }, headOf(3), []), "bad-consistency", "from nothing");
-    assertRefused(() => verifyAncestor(headOf(3), headOf(2), growth(2, 3)), "bad-consistency", "shrunk");
+    assertRefused(
+      () => {
+        verifyAncestor({ n: 0, root: leaves[0]! }, headOf(3), []);
+      },
+      "bad-consistency",
+      "from nothing",
+    );
+    assertRefused(
+      () => {
+        verifyAncestor(headOf(3), headOf(2), growth(2, 3));
+      },
+      "bad-consistency",
+      "shrunk",
+    );
   });
 });

@@ -87,7 +87,11 @@ describe("map", () => {
         assert(!equalBytes(verifyMapProof(proof, hashOf(500), leaf), tree.root));
       }
       const absent = hashOf(200);
-      assertRefused(() => verifyMapProof(tree.prove(absent), absent, leafOf(0)), "bad-map-proof", "absence as presence");
+      assertRefused(
+        () => verifyMapProof(tree.prove(absent), absent, leafOf(0)),
+        "bad-map-proof",
+        "absence as presence",
+      );
     }
   });
 
@@ -100,7 +104,8 @@ describe("map", () => {
         [hashOf(203), undefined],
       ] as const) {
         const bytes = encodeMapProof(tree.prove(index));
-        for (const { name, value } of flippedBits(bytes)) assertNoClaim(value, index, leaf, tree.root, `${size} ${name}`);
+        for (const { name, value } of flippedBits(bytes))
+          assertNoClaim(value, index, leaf, tree.root, `${size} ${name}`);
         for (let cut = 0; cut < bytes.length; cut++) {
           assertRefused(() => parseMapProof(bytes.subarray(0, cut)), "malformed", `cut-to-${cut}`);
         }
@@ -132,7 +137,7 @@ describe("map", () => {
     fc.assert(
       fc.property(fc.uniqueArray(fc.nat(500), { maxLength: 40 }), fc.infiniteStream(fc.nat()), (ids, order) => {
         const leaves = ids.map(leafOf);
-        const shuffled = leaves.map((leaf) => ({ leaf, at: order.next().value })).sort((a, b) => a.at - b.at);
+        const shuffled = leaves.map((leaf) => ({ leaf, at: Number(order.next().value) })).sort((a, b) => a.at - b.at);
         assert.deepEqual(treeOf(shuffled.map(({ leaf }) => leaf)).root, treeOf(leaves).root);
       }),
       { numRuns: 50 },
@@ -144,7 +149,10 @@ describe("map", () => {
     for (const leaf of leavesOf(20)) {
       for (let i = 0; i < 20; i++) {
         const proof = tree.prove(hashOf(i));
-        const claims = [() => verifyMapProof(proof, leaf.index, { ...leaf, n: 99 }), () => verifyMapProof(proof, leaf.index, undefined)];
+        const claims = [
+          () => verifyMapProof(proof, leaf.index, { ...leaf, n: 99 }),
+          () => verifyMapProof(proof, leaf.index, undefined),
+        ];
         for (const claim of claims) {
           try {
             assert(!equalBytes(claim(), tree.root));
@@ -158,7 +166,9 @@ describe("map", () => {
 
   it("parses random bytes or calls them malformed", () => {
     assertOnlyMalformed(fc.uint8Array({ maxLength: 400 }), parseMapProof);
-    assertOnlyMalformed(fc.uint8Array({ maxLength: 400 }), (bytes) => parseBatchProof(bytes, [hashOf(1)].sort(compareBytes)));
+    assertOnlyMalformed(fc.uint8Array({ maxLength: 400 }), (bytes) =>
+      parseBatchProof(bytes, [hashOf(1)].sort(compareBytes)),
+    );
   });
 });
 
@@ -180,7 +190,10 @@ describe("map: batch proof", () => {
         const tree = treeOf(leavesOf(size));
         const changes = changesOf(size, changed);
         const bytes = tree.proveBatch(changes.map(({ index }) => index));
-        const proof = parseBatchProof(bytes, changes.map(({ index }) => index));
+        const proof = parseBatchProof(
+          bytes,
+          changes.map(({ index }) => index),
+        );
         const after = new PrefixTree(tree);
         for (const change of changes) after.set(change.index, change.new.n, change.new.historyRoot);
         assert.deepEqual(verifyBatchProof(proof, changes), { oldRoot: tree.root, newRoot: after.root });
@@ -231,6 +244,9 @@ describe("map: batch proof", () => {
   });
 
   it("takes bits from the front", () => {
-    assert.deepEqual([bitAt(Uint8Array.of(0x80), 0), bitAt(Uint8Array.of(0x01), 7), bitAt(Uint8Array.of(0x7f), 0)], [1, 1, 0]);
+    assert.deepEqual(
+      [bitAt(Uint8Array.of(0x80), 0), bitAt(Uint8Array.of(0x01), 7), bitAt(Uint8Array.of(0x7f), 0)],
+      [1, 1, 0],
+    );
   });
 });

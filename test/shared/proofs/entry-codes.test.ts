@@ -4,6 +4,7 @@ import { buildEntry, closedEntry, readEntry } from "../../../shared/directory/en
 import { utf8 } from "../../../shared/encoding.ts";
 import { entryCodes } from "../../../shared/proofs/entry-codes.ts";
 import { TestUser } from "../../support/test-user.ts";
+import { without } from "../../support/without.ts";
 
 const ALICE = "@alice:example.org";
 const user = (): TestUser => new TestUser(ALICE, "A", "B");
@@ -33,7 +34,7 @@ describe("entry codes", () => {
   it("tells of identities: missing, broken chain, another than the pin, reset", () => {
     const { entry: bot } = buildEntry(ALICE, { devices: new Map() });
     assert.deepEqual(entryCodes({ entry: bot }), ["identity-missing"]);
-    const { signatures: _, ...selfSigning } = user().selfSigningObject();
+    const selfSigning = without(user().selfSigningObject(), "signatures");
     const { entry: broken } = buildEntry(ALICE, { ...user().observed(), selfSigningKey: JSON.stringify(selfSigning) });
     assert.deepEqual(entryCodes({ entry: broken }), ["chain-broken"]);
     const reset = user();

@@ -143,7 +143,7 @@ describe("evidence", () => {
 
   it("has no members but its own", () => {
     for (const [kind, evidence] of all) {
-      assertRefused(() => parseEvidence(formatEvidence({ ...evidence, more: "x" } as Evidence)), "malformed", kind);
+      assertRefused(() => parseEvidence(formatEvidence({ ...evidence, more: "x" } as never)), "malformed", kind);
       assertRefused(() => parseEvidence(formatEvidence({ ...evidence, format: "x" } as never)), "malformed", kind);
       assertRefused(() => parseEvidence(formatEvidence({ ...evidence, kind: "E0" } as never)), "malformed", kind);
     }

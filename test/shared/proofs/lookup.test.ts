@@ -20,6 +20,7 @@ import { flippedBits, mutatedPaths } from "../../support/mutations.ts";
 import { TestLog } from "../../support/test-log.ts";
 import { seedOf, TestUser } from "../../support/test-user.ts";
 import { assertEvidence, assertVerdict, codeOf } from "../../support/verdicts.ts";
+import { without } from "../../support/without.ts";
 
 const ALICE = "@alice:example.org";
 const BOB = "@bob:example.org";
@@ -81,10 +82,10 @@ describe("lookup of an honest log", () => {
       log.checkLog();
       const first = check(log, ALICE);
       assert.equal(first.leaf?.n, versions);
-      assert.deepEqual([...(first.leaf?.content?.entry.devices.keys() ?? [])], [`A${versions}`]);
+      assert.deepEqual([...(first.leaf.content?.entry.devices.keys() ?? [])], [`A${versions}`]);
       assert.equal(check(log, NOBODY).leaf, undefined);
-      const again = check(log, ALICE, { index: first.index, accepted: first.leaf!, path: [] });
-      assert.equal(again.leaf?.content, first.leaf?.content);
+      const again = check(log, ALICE, { index: first.index, accepted: first.leaf, path: [] });
+      assert.equal(again.leaf?.content, first.leaf.content);
     }
   });
 
@@ -305,7 +306,7 @@ describe("lookup: the user", () => {
     assertVerdict(() => ask({ map_proof: bobs.map_proof, leaf }), "map-proof", "another user's proof");
     assertVerdict(() => ask({ leaf: { ...leaf, n: 5 } }), "map-proof", "n minus 1");
     assertVerdict(() => askLeaf({ history_root: bobs.leaf!.history_root }), "map-proof");
-    const { leaf: _, ...absent } = part;
+    const absent = without(part, "leaf");
     assertVerdict(() => verifyUser(head, {}, ALICE, absent), "map-proof", "presence as absence");
     assertVerdict(
       () => ask({ map_proof: log.user(ALICE, 5).map_proof, leaf: log.user(ALICE, 5).leaf! }),
@@ -322,11 +323,7 @@ describe("lookup: the user", () => {
   it("has its last version as the last leaf of its history", () => {
     assertVerdict(() => askLeaf({ epoch: leaf.epoch - 1 }), "history-leaf");
     const fifth = log.versions(ALICE, 5, 5).versions[0]!;
-    assertVerdict(
-      () => askLeaf({ ...fifth, last_leaf_proof: fifth.proof } as Partial<LeafPart>),
-      "history-leaf",
-      "another position",
-    );
+    assertVerdict(() => askLeaf({ ...fifth, last_leaf_proof: fifth.proof }), "history-leaf", "another position");
     for (const { name, value } of mutatedPaths(decodePath(leaf.last_leaf_proof), 5)) {
       assertVerdict(() => askLeaf({ last_leaf_proof: encodePath(value) }), "history-leaf", name);
     }
@@ -358,7 +355,7 @@ describe("lookup: the user", () => {
   });
 
   it("may be erased: then there is no content, and all else is proven", () => {
-    const { opening: _, entry: __, ...erased } = leaf;
+    const erased = without(leaf, "opening", "entry");
     const verified = ask({ leaf: erased });
     assert.equal(verified.leaf?.content, undefined);
     assert.equal(verified.leaf?.n, 6);

@@ -10,6 +10,7 @@ import { mutatedPaths } from "../../support/mutations.ts";
 import { TestLog } from "../../support/test-log.ts";
 import { TestUser } from "../../support/test-user.ts";
 import { assertEvidence, assertVerdict } from "../../support/verdicts.ts";
+import { without } from "../../support/without.ts";
 
 const ALICE = "@alice:example.org";
 const START = 1_000_000;
@@ -61,7 +62,7 @@ describe("settling", () => {
     assertVerdict(() => checkNewestSettling(head, older), "settle-overdue");
     assertVerdict(() => verifySettlingRecords(head, 3, log.settlingRecords(3, 4)), "settle-overdue");
     assertVerdict(() => verifySettlingRecords(head, 2, log.settlingRecords(0, 4)), "settle-overdue");
-    const { previous_record: _, previous_proof: __, ...alone } = log.settlingRecords(2, 4);
+    const alone = without(log.settlingRecords(2, 4), "previous_record", "previous_proof");
     assertVerdict(() => verifySettlingRecords(head, 2, alone), "settle-overdue");
     const newer = verifySettlingRecords(headOf(log), 4, log.settlingRecords(4));
     assertVerdict(() => checkNewestSettling(head, newer), "settle-overdue");
