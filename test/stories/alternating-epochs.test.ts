@@ -30,6 +30,6 @@ story("two readers shown alternating epochs of one log: the settling epoch has t
   await bob.ckv.refresh(alice.userId);
   await scene.advance(20_000);
 
-  await alice.isWarned("own-unknown-version");
-  return { alice: ["warning own-unknown-version about alice"] };
+  await alice.isWarned("settle-vanished");
+  return { alice: ["evidence settle-vanished about alice"] };
 });

@@ -164,7 +164,7 @@ export class LyingLog {
     return {
       lookup: async (userId) => await later(JSON.stringify(log.lookup(userId, size()))),
       lookups: async (userIds) => await later(log.lookups(userIds, size())),
-      settled: async (userId, epoch) => await later(log.settled(userId, epoch, size())),
+      settled: async (userId, epoch) => await later(log.settled(userId, log.settlingEpoch(epoch + 1), size())),
       historyConsistency: async (userId, from, to) =>
         await later({ proof: encodePath(log.historyConsistency(userId, from, to, size())) }),
       historyVersions: async (userId, from, to) => await later(log.versions(userId, from, to, size())),

@@ -3,6 +3,7 @@
  * in the end, no less and no more. All stories of one run share one Synapse and one log; each has people of its own.
  */
 import assert from "node:assert/strict";
+import { setTimeout as delay } from "node:timers/promises";
 import { ContactKeyVerification } from "../../client-plugin/index.ts";
 import type { CompareSession } from "../../client-plugin/compare.ts";
 import type { Warning } from "../../client-plugin/warnings.ts";
@@ -20,6 +21,8 @@ import type { World } from "./world.ts";
 
 /** A story that takes longer has hung. */
 const STORY_TIMEOUT_MS = 3 * MINUTE_MS;
+/** What is left of that for telling what went wrong, and closing. */
+const STORY_MARGIN_MS = 20_000;
 /** How long something may take that should take seconds. */
 const PATIENCE_MS = 40_000;
 /** Slack of the stories' clients. */
@@ -45,15 +48,24 @@ export function story(title: string, tell: (scene: Scene) => Promise<Told>): voi
       this.timeout(STORY_TIMEOUT_MS);
       const scene = new Scene(await openWorld());
       try {
-        const expected = await tell(scene);
+        const expected = await Promise.race([tell(scene), outOfPatience(scene.signal)]);
         await scene.settle();
         assert.deepEqual(scene.told(), sorted(expected));
         assert.equal(await scene.world.service.metric("ckv_sweep_missed_total"), 0, "the sweep found what the feed missed");
+      } catch (error) {
+        scene.report();
+        throw error;
       } finally {
         await scene.close();
       }
     });
   });
+}
+
+/** Rejects a little before the story's time is over, while there is time to say how far it came. */
+async function outOfPatience(signal: AbortSignal): Promise<never> {
+  await delay(STORY_TIMEOUT_MS - STORY_MARGIN_MS, undefined, { signal });
+  return assert.fail("the story does not end");
 }
 
 function sorted(told: Told): Told {
@@ -67,6 +79,9 @@ export class Scene {
   readonly #people: Person[] = [];
   /** What has to be closed after the people have left. */
   readonly #closing: (() => Promise<void> | void)[] = [];
+  readonly #end = new AbortController();
+  readonly #startedMs: number = performance.now();
+  readonly #steps: string[] = [];
 
   constructor(world: World) {
     this.world = world;
@@ -76,7 +91,9 @@ export class Scene {
   async people<Names extends readonly string[]>(...names: Names): Promise<{ [Name in keyof Names]: Person }> {
     const open = async (name: string): Promise<Person> => await this.join(name, await openClient(this.world.synapse, name));
     const people = await Promise.all(names.map(open));
+    this.step("devices are open");
     await Promise.all(people.map(async (person) => await person.ckv.turnOn()));
+    this.step("key verification is on");
     return people as { [Name in keyof Names]: Person };
   }
 
@@ -88,12 +105,14 @@ export class Scene {
     await other.hears("hello", roomId);
     await other.says("hello to you", roomId);
     await one.hears("hello to you", roomId);
+    this.step(`${one.name} and ${other.name} chat`);
     return roomId;
   }
 
   /** Lets time go by: first for the log, then, once it has a head of that time, for the people. */
   async advance(ms: number): Promise<void> {
     await this.world.advance(ms);
+    this.step(`${String(ms / 1000)} s went by`);
   }
 
   /** Another device of a person, signed by their identity, running the plugin. It counts as the same person. */
@@ -105,8 +124,22 @@ export class Scene {
   async join(name: string, client: OpenClient, pins?: Pins): Promise<Person> {
     const person = new Person(this.world, name, client, pins);
     this.#people.push(person);
+    person.onStep = (what) => {
+      this.step(`${name} ${what}`);
+    };
     await person.ckv.start();
     return person;
+  }
+
+  /** Aborted when the story is over. */
+  get signal(): AbortSignal {
+    return this.#end.signal;
+  }
+
+  /** Notes how far the story has come, to be shown when it goes wrong. */
+  step(what: string): void {
+    const atS = (performance.now() - this.#startedMs) / 1000;
+    this.#steps.push(`${atS.toFixed(1)} s: ${what}`);
   }
 
   /** The homeserver's lies about keys. */
@@ -183,7 +216,18 @@ export class Scene {
     return `${weight} ${code} about ${about}`;
   }
 
+  /** Prints what each person was told and shown, for a story that went wrong. */
+  report(): void {
+    for (const step of this.#steps) console.error(step);
+    for (const { name, userId, verdicts, warnings, problems } of this.#people) {
+      console.error(`${name} (${userId}) was told: ${warnings.map((warning) => this.#lineOf(warning)).join(", ")}`);
+      for (const [about, shown] of verdicts) console.error(`  about ${about}: ${shown.join(" > ")}`);
+      for (const problem of problems) console.error(`  problem: ${problem}`);
+    }
+  }
+
   async close(): Promise<void> {
+    this.#end.abort();
     await Promise.all(this.#people.map(async (person) => await person.leave()));
     for (const { userId } of this.#people) this.world.switchboard.route(userId, undefined);
     await this.lies.stop();
@@ -200,9 +244,13 @@ export class Person {
   readonly warnings: Warning[] = [];
   /** Every verdict ever shown, per user id, without repetitions. */
   readonly verdicts = new Map<string, string[]>();
+  /** What the plugin reported about itself, to be shown when the story goes wrong. */
+  readonly problems: string[] = [];
   /** Whether the network reaches anything but the homeserver's sync. */
   online = true;
   running = true;
+  /** Told of each thing this person waited for and got. */
+  onStep: (what: string) => void = () => undefined;
   readonly #incoming: CompareSession[] = [];
 
   constructor(world: World, name: string, client: OpenClient, pins: Pins = {}) {
@@ -213,6 +261,7 @@ export class Person {
       clock: world.clock,
       policy: { slackMs: SLACK_MS },
       pins,
+      log: (message, error) => this.problems.push(`${message}: ${String(error)}`),
       fetch: async (input, init) => {
         if (!this.online) throw new TypeError("no network");
         const headers = new Headers(init?.headers);
@@ -258,6 +307,7 @@ export class Person {
       () => matches(this.verdictOn(other)),
       () => `${this.name} sees ${String(expected)} about ${other.userId}, not ${this.verdictOn(other)}`,
     );
+    this.onStep(`sees ${String(expected)}`);
   }
 
   /** Waits until this person has been told this, and returns it. */
@@ -265,6 +315,7 @@ export class Person {
     const find = (): Warning | undefined => this.warnings.find((warning) => warning.code === code);
     const told = (): string => this.warnings.map((warning) => warning.code).join(", ");
     await until(() => find() !== undefined, () => `${this.name} is warned of ${code}; so far: ${told()}`);
+    this.onStep(`is warned of ${code}`);
     const warning = find();
     assert.ok(warning);
     return warning;
@@ -277,11 +328,13 @@ export class Person {
   /** Waits until a message with this text has been decrypted here. */
   async hears(text: string, roomId: string): Promise<void> {
     await until(() => this.client.messages(roomId).includes(text), () => `${this.name} hears "${text}"`);
+    this.onStep(`hears "${text}"`);
   }
 
   /** Waits until encryption here uses this device of another person. */
   async seesDevice(other: { readonly userId: string }, deviceId: string): Promise<void> {
     await until(async () => await this.#holds(other.userId, deviceId), () => `${this.name} sees the device ${deviceId}`);
+    this.onStep(`sees the device ${deviceId}`);
   }
 
   async seesNoDevice(other: { readonly userId: string }, deviceId: string): Promise<void> {
@@ -343,6 +396,6 @@ export async function until(condition: () => boolean | Promise<boolean>, sentenc
   const endMs = performance.now() + PATIENCE_MS;
   while (!(await condition())) {
     if (performance.now() > endMs) assert.fail(`expected that ${sentence()}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await delay(50);
   }
 }
