@@ -43,6 +43,7 @@ import { checkRoomHeads } from "./room-heads.ts";
 import { keysOfAnswer } from "./seen-keys.ts";
 import { defaultStorage } from "./storage.ts";
 import type { Storage } from "./storage.ts";
+import { unchecked } from "./verdict.ts";
 import type { Finding, Verdict } from "./verdict.ts";
 import { Verifier } from "./verifier.ts";
 import { Warnings, sharedRooms, warningIdOf } from "./warnings.ts";
@@ -280,7 +281,19 @@ export class ContactKeyVerification {
 
   /** The status of a contact as known now. Watching begins with the first question. */
   statusOf(userId: string): ContactStatus {
-    return this.#monitor.statusOf(userId);
+    return userId === this.#client.getSafeUserId() ? this.#statusOfSelf() : this.#monitor.statusOf(userId);
+  }
+
+  /** The own account, in the words of a contact's status. */
+  #statusOfSelf(): ContactStatus {
+    const { state, reason, checkedAtMs } = this.#ownStatus;
+    const enrolled = state === "on" || state === "off";
+    const calm: Verdict =
+      enrolled && reason === undefined
+        ? { kind: "consistent", ground: "own-history" }
+        : unchecked(reason ?? "not-enrolled");
+    const verdict = this.#openWarning(this.#client.getSafeUserId()) ?? calm;
+    return { verdict, pinned: false, enrolled, ...(checkedAtMs === undefined ? {} : { checkedAtMs }) };
   }
 
   /** The statuses of all members of a room but the own account. */
@@ -291,9 +304,11 @@ export class ContactKeyVerification {
     return { kind: GRAVITY[Math.max(0, ...kinds)] ?? "unchecked", perUser };
   }
 
-  /** Checks a contact now. */
+  /** Checks a contact, or the own account, now. */
   async refresh(userId: string): Promise<ContactStatus> {
-    return await this.#monitor.refresh(userId);
+    if (userId !== this.#client.getSafeUserId()) return await this.#monitor.refresh(userId);
+    await this.#checkOwnNow();
+    return this.statusOf(userId);
   }
 
   /** Starts comparing contact codes, or accepts the contact's own request. A refusal is a session that has ended. */
@@ -365,13 +380,17 @@ export class ContactKeyVerification {
       [
         SDK_EVENTS.devicesUpdated,
         (userIds: string[]) => {
-          guarded("devices updated", () => this.#onDevices(userIds));
+          guarded("devices updated", () => {
+            this.#onDevices(userIds);
+          });
         },
       ],
       [
         SDK_EVENTS.trustChanged,
         (userId: string) => {
-          guarded("trust changed", () => this.#onDevices([userId]));
+          guarded("trust changed", () => {
+            this.#onDevices([userId]);
+          });
         },
       ],
       [
@@ -590,20 +609,25 @@ export class ContactKeyVerification {
 
   /** A log that shows something new about itself makes everybody on it worth another look. */
   async #pollLog(server: string, view: Parameters<typeof checkRoomHeads>[2]): Promise<void> {
-    let code = "";
-    try {
-      const { stale } = await view.poll();
-      await checkRoomHeads(this.#client, server, view);
-      code = stale ? "stale" : "";
-    } catch (error) {
-      if (error instanceof ServiceFailure) return;
-      if (!(error instanceof VerdictError)) throw error;
-      code = error.code;
-    }
+    const code = await this.#pollCode(server, view);
+    if (code === undefined) return;
     if ((this.#pollCodes.get(server) ?? "") === code) return;
     this.#pollCodes.set(server, code);
     for (const userId of this.#usersOf(server)) this.#monitor.check(userId);
     if (serverOfUser(this.#client.getSafeUserId()) === server) this.#checkOwn();
+  }
+
+  /** What a poll shows: a code, nothing, or undefined when the service could not be asked. */
+  async #pollCode(server: string, view: Parameters<typeof checkRoomHeads>[2]): Promise<VerdictCode | "" | undefined> {
+    try {
+      const { stale } = await view.poll();
+      await checkRoomHeads(this.#client, server, view);
+      return stale ? "stale" : "";
+    } catch (error) {
+      if (error instanceof ServiceFailure) return undefined;
+      if (error instanceof VerdictError) return error.code;
+      throw error;
+    }
   }
 
   #usersOf(server: string): string[] {

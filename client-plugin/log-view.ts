@@ -348,7 +348,7 @@ export class LogView {
 
   /** Steps 1 to 3 for the head of an answer. */
   async #head(part: HeadPart): Promise<{ head: VerifiedHead; findings: Finding[] }> {
-    const { memory, policy, clock } = this.#options;
+    const { memory, clock } = this.#options;
     const opened = inStep("head-signature", () => openCheckpoint(part.checkpoint, this.#key));
     const head = signedHead(part.checkpoint, opened);
     const newest = this.#newest();
