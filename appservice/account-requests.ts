@@ -69,7 +69,9 @@ export class AccountRequests {
     const { version, entry } = await this.#newest(userId);
     const masterKey = entry.masterKey?.kind === "key" ? entry.masterKey.key : undefined;
     if (masterKey === undefined) throw new ApiError("bad-request", "the account has no master key in the log");
-    verifyOr("the statement is not signed by the newest master key", () => verifyStatement(statement, userId, masterKey));
+    verifyOr("the statement is not signed by the newest master key", () =>
+      verifyStatement(statement, userId, masterKey),
+    );
     if (statement.since.version > version) throw new ApiError("bad-request", "the statement is since a later version");
     const current = entry.statement;
     if (current?.master_key === statement.master_key && current.counter >= statement.counter) {

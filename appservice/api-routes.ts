@@ -13,7 +13,6 @@ import {
   type AcknowledgementRequest,
   type ConsistencyAnswer,
   type EnrolmentAnswer,
-  type HistoryRangeRequest,
   type LookupsAnswer,
   type RefreshAnswer,
   type SessionAnswer,
@@ -134,7 +133,8 @@ const PUBLIC: readonly Route[] = [
     summary: "Hash tile or entry bundle (C2SP tlog-tiles)",
     access: "public",
     answer: "bytes",
-    handle: async ({ read }, { params }) => forGood(found(await read.tile(parseTilePath(`tile/${params["tile"] ?? ""}`)))),
+    handle: async ({ read }, { params }) =>
+      forGood(found(await read.tile(parseTilePath(`tile/${params["tile"] ?? ""}`)))),
   },
   {
     method: "get",
@@ -198,7 +198,10 @@ const PUBLIC: readonly Route[] = [
     answer: "text",
     handle: async ({ write }) => {
       const reasons = write.notReady();
-      return await Promise.resolve({ ...json({ ready: reasons.length === 0, reasons }), status: reasons.length === 0 ? 200 : 503 });
+      return await Promise.resolve({
+        ...json({ ready: reasons.length === 0, reasons }),
+        status: reasons.length === 0 ? 200 : 503,
+      });
     },
   },
   {
@@ -300,7 +303,8 @@ const WITH_SESSION: readonly Route[] = [
     access: "session",
     request: HTTP_SHAPES.StatementRequest,
     answer: HTTP_SHAPES.StatementAnswer,
-    handle: async ({ write }, call) => json(await write.state(signedIn(call), parseStatementRequest(call.body).statement)),
+    handle: async ({ write }, call) =>
+      json(await write.state(signedIn(call), parseStatementRequest(call.body).statement)),
   },
   {
     method: "post",

@@ -103,11 +103,13 @@ export class Auditor {
         this.#options.onProgress?.(state.log.size, size);
       }
       // A head below what was audited is old news, not a fault: the next one will be above.
-      if (state.log.size > size) throw new DataMissingError(`the log serves ${size} epochs, ${state.log.size} are audited`);
+      if (state.log.size > size)
+        throw new DataMissingError(`the log serves ${size} epochs, ${state.log.size} are audited`);
       auditCheckpoint(state, note);
       return await this.#cosign(state, note);
     } catch (error) {
-      if (error instanceof VerdictError && error.code === "audit-data-missing") throw new DataMissingError(error.message);
+      if (error instanceof VerdictError && error.code === "audit-data-missing")
+        throw new DataMissingError(error.message);
       if (error instanceof VerdictError) throw await this.#fault(error, context);
       if (error instanceof VerificationError) throw new DataMissingError(`an answer is malformed: ${error.message}`);
       throw error;
@@ -222,7 +224,7 @@ function faultFileOf(stateFile: string): string {
 async function readBytes(response: Response): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let length = 0;
-  for await (const chunk of response.body ?? []) {
+  for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
     length += chunk.length;
     if (length > MAX_ANSWER_BYTES) throw new Error("the answer is too long");
     chunks.push(chunk);

@@ -3,9 +3,9 @@ import { setTimeout as delay } from "node:timers/promises";
 /** Time as the service sees it. Tests pass another one, so that hours go by in seconds. */
 export interface Clock {
   /** Milliseconds since the Unix epoch. */
-  now(): number;
+  readonly now: () => number;
   /** Resolves after `ms` milliseconds, or as soon as `signal` is aborted; it never rejects. */
-  sleep(ms: number, signal: AbortSignal): Promise<void>;
+  readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
 }
 
 /** The clock of the machine. */
@@ -16,3 +16,8 @@ export const systemClock: Clock = {
     await delay(ms, undefined, { signal }).catch(() => undefined);
   },
 };
+
+/** Whether `signal` is aborted by now. The compiler takes the property for constant between two looks at it. */
+export function isAborted(signal: AbortSignal): boolean {
+  return signal.aborted;
+}

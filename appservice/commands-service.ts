@@ -1,10 +1,24 @@
 /** The commands of the operator. */
+import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline/promises";
 import { systemClock } from "./clock.ts";
 import { endSignal, print } from "./commands-independent.ts";
 import { loadConfig } from "./config.ts";
 import { HEARTBEAT_BOUNDS, init, InitError, MERGE_DELAY_BOUNDS, SETTLE_BOUNDS } from "./init.ts";
 import { openLogger } from "./logger.ts";
+import { fsck } from "./fsck.ts";
+import { parseRegistration } from "./registration.ts";
+
+/** A command cannot do what it was asked. */
+class CommandError extends Error {
+  override readonly name = "CommandError";
+  readonly exitCode: number;
+
+  constructor(message: string, exitCode: number) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
 
 interface WithConfig {
   readonly config: string;
@@ -27,12 +41,14 @@ interface InitArguments extends WithConfig {
 
 export async function runInit(given: InitArguments): Promise<void> {
   const ask = given.yes === true ? takeFallback : askOnTerminal;
-  const serverName = given.serverName ?? (await ask("Name of the homeserver, as in user ids", undefined, "--server-name"));
+  const serverName =
+    given.serverName ?? (await ask("Name of the homeserver, as in user ids", undefined, "--server-name"));
   const homeserverUrl =
     given.homeserverUrl ??
     (await ask("URL at which this service reaches the homeserver", "http://127.0.0.1:8008", "--homeserver-url"));
   const serviceUrl =
-    given.serviceUrl ?? (await ask("URL at which clients reach this service", `https://ckv.${serverName}`, "--service-url"));
+    given.serviceUrl ??
+    (await ask("URL at which clients reach this service", `https://ckv.${serverName}`, "--service-url"));
   const files = await init(
     {
       ...given,
@@ -91,7 +107,9 @@ export async function runDoctor(options: WithConfig & { readonly homeserverYaml?
   const yaml = homeserverYaml === undefined ? {} : { homeserverYaml };
   for await (const finding of examine({ config, configFile, nowMs: systemClock.now, ...yaml })) {
     if (finding.result === "problem") problems += 1;
-    print(`${{ ok: "ok     ", problem: "PROBLEM", unknown: "?      " }[finding.result]} ${finding.subject}: ${finding.detail}`);
+    print(
+      `${{ ok: "ok     ", problem: "PROBLEM", unknown: "?      " }[finding.result]} ${finding.subject}: ${finding.detail}`,
+    );
   }
   print(problems === 0 ? "No problem found." : `${problems} to mend.`);
   process.exitCode = problems === 0 ? 0 : 78;
@@ -99,11 +117,63 @@ export async function runDoctor(options: WithConfig & { readonly homeserverYaml?
 
 export async function runStatus({ config: file }: WithConfig): Promise<void> {
   const { host, port } = loadConfig(file, process.env).listeners.api;
-  const response = await fetch(`http://${host}:${port}/readyz`, { signal: AbortSignal.timeout(5_000) }).catch(() => undefined);
-  if (response === undefined) throw Object.assign(new Error(`nothing answers at ${host}:${port}`), { exitCode: 75 });
-  const { ready, reasons } = (await response.json()) as { readonly ready: boolean; readonly reasons: readonly string[] };
+  const response = await fetch(`http://${host}:${port}/readyz`, { signal: AbortSignal.timeout(5_000) }).catch(
+    () => undefined,
+  );
+  if (response === undefined)
+    throw new CommandError(`nothing answers at ${host}:${port}: is "matrix-ckv run" running?`, 75);
+  const { ready, reasons } = (await response.json()) as {
+    readonly ready: boolean;
+    readonly reasons: readonly string[];
+  };
   const checkpoint = await fetch(`http://${host}:${port}/log/checkpoint`).then(async (answer) => await answer.text());
   const [origin, size, root] = checkpoint.split("\n");
-  print(`log    ${origin ?? "?"}\nepochs ${size ?? "?"}\nroot   ${root ?? "?"}\nready  ${ready ? "yes" : reasons.join("; ")}`);
+  print(
+    `log    ${origin ?? "?"}\nepochs ${size ?? "?"}\nroot   ${root ?? "?"}\nready  ${ready ? "yes" : reasons.join("; ")}`,
+  );
   process.exitCode = ready ? 0 : 75;
+}
+
+export async function runClose(userId: string, { config: file }: WithConfig): Promise<void> {
+  const { version, epoch } = (await operate(file, "close", { user_id: userId })) as { version: number; epoch: number };
+  print(`closed: version ${version} of ${userId} in epoch ${epoch}`);
+}
+
+interface EraseArguments extends WithConfig {
+  readonly from: number;
+  readonly to: number;
+}
+
+export async function runErase(userId: string, { config: file, from, to }: EraseArguments): Promise<void> {
+  if (from < 1 || to < from) throw new CommandError("--from and --to are versions, the first not above the second", 1);
+  const versions = Array.from({ length: to - from + 1 }, (_, offset) => from + offset);
+  await operate(file, "erase", { user_id: userId, versions });
+  print(`erased: the content of versions ${from} to ${to} of ${userId}`);
+}
+
+/** Asks the running service, which alone may write. */
+async function operate(file: string, command: "close" | "erase", body: object): Promise<unknown> {
+  const { listeners, registration } = loadConfig(file, process.env);
+  const { host, port } = listeners.metrics;
+  const { asToken } = parseRegistration(readFileSync(registration, "utf8"));
+  const response = await fetch(`http://${host}:${port}/operator/${command}`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${asToken}` },
+    body: JSON.stringify(body),
+  }).catch(() => undefined);
+  if (response === undefined)
+    throw new CommandError(`nothing answers at ${host}:${port}: is "matrix-ckv run" running?`, 75);
+  const answer = (await response.json()) as { readonly error?: string };
+  if (!response.ok) throw new CommandError(answer.error ?? "refused", 1);
+  return answer;
+}
+
+export async function runFsck({ config: file }: WithConfig): Promise<void> {
+  const { data, anchor } = loadConfig(file, process.env);
+  const sound = await fsck({ dataDirectory: data, anchorFile: anchor }, (report) => {
+    if (report.kind === "progress") process.stderr.write(`${report.what}: ${report.done}\n`);
+    else print(`PROBLEM ${report.message}`);
+  });
+  print(sound ? "The log is sound." : "The log is damaged: do not run it; restore it from a backup.");
+  process.exitCode = sound ? 0 : 70;
 }

@@ -35,6 +35,8 @@ export interface Config {
     readonly changeLists: "public" | readonly string[];
     /** Other homeservers whose users may look up ours: server name to the base URL of its OpenID endpoint. */
     readonly servers: { readonly [serverName: string]: string };
+    /** Whether `matrix-ckv erase` may delete contents. */
+    readonly erase: boolean;
   };
   readonly limits: { readonly lookupsPerMinute: number; readonly sessionsPerMinute: number };
 }
@@ -52,6 +54,7 @@ export interface ConfigProblem {
 /** Everything that is wrong with a configuration. `message` holds one `file:line: problem` per line. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
+  readonly exitCode = 78;
   readonly problems: readonly ConfigProblem[];
 
   constructor(problems: readonly ConfigProblem[]) {
@@ -89,7 +92,11 @@ const SETTINGS: Section = {
   log: { level: { check: oneOf(LOG_LEVELS), fallback: "info" } },
   feed: { sweep_interval_s: { check: integer(1, 86_400), fallback: 900 } },
   witnesses: { check: witnesses, fallback: [] },
-  access: { change_lists: { check: changeLists, fallback: "public" }, servers: { check: servers, fallback: {} } },
+  access: {
+    change_lists: { check: changeLists, fallback: "public" },
+    servers: { check: servers, fallback: {} },
+    erase: { check: boolean, fallback: false },
+  },
   limits: {
     lookups_per_minute: { check: integer(1, 100_000_000), fallback: 600 },
     sessions_per_minute: { check: integer(1, 100_000_000), fallback: 30 },
@@ -233,9 +240,9 @@ function nearestOf(name: string, known: readonly string[]): string | undefined {
 /** Levenshtein distance: insertions, deletions and replacements of one character. */
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, column) => column);
-  for (const [index, letter] of [...a].entries()) {
+  for (const [index, letter] of Array.from(a).entries()) {
     const next = [index + 1];
-    for (const [column, other] of [...b].entries()) {
+    for (const [column, other] of Array.from(b).entries()) {
       const replaced = (row[column] ?? 0) + (letter === other ? 0 : 1);
       next.push(Math.min(replaced, (row[column + 1] ?? 0) + 1, (next[column] ?? 0) + 1));
     }
@@ -260,6 +267,11 @@ function integer(minimum: number, maximum: number): Check {
 
 function oneOf(values: readonly string[]): Check {
   return (value) => (values.some((known) => known === value) ? { value } : { expected: `one of ${values.join(", ")}` });
+}
+
+function boolean(value: unknown): ReturnType<Check> {
+  if (typeof value === "boolean") return { value };
+  return value === "true" || value === "false" ? { value: value === "true" } : { expected: "true or false" };
 }
 
 function httpUrl(value: unknown): ReturnType<Check> {
@@ -305,7 +317,11 @@ function toConfig(settings: any): Config {
     log: settings.log,
     feed: { sweepIntervalMs: settings.feed.sweep_interval_s * 1000 },
     witnesses: settings.witnesses,
-    access: { changeLists: settings.access.change_lists, servers: settings.access.servers },
+    access: {
+      changeLists: settings.access.change_lists,
+      servers: settings.access.servers,
+      erase: settings.access.erase,
+    },
     limits: {
       lookupsPerMinute: settings.limits.lookups_per_minute,
       sessionsPerMinute: settings.limits.sessions_per_minute,

@@ -57,7 +57,12 @@ export class Cosigners {
       if (witness.size > size) {
         throw new AheadError(`${witness.key.name} has cosigned ${witness.size} epochs of this log, which has ${size}`);
       }
-      const answer = await this.#request(witness, note, witness.size === 0 ? [] : await consistency(witness.size), signal);
+      const answer = await this.#request(
+        witness,
+        note,
+        witness.size === 0 ? [] : await consistency(witness.size),
+        signal,
+      );
       if (answer.kind === "line") {
         witness.size = size;
         return answer.line;
@@ -80,7 +85,12 @@ export class Cosigners {
     const body = [`old ${size}`, ...proof.map((hash) => encodeBase64(hash)), "", note].join("\n");
     try {
       const timeout = AbortSignal.any([signal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]);
-      const response = await fetch(`${url}/add-checkpoint`, { method: "POST", body, redirect: "error", signal: timeout });
+      const response = await fetch(`${url}/add-checkpoint`, {
+        method: "POST",
+        body,
+        redirect: "error",
+        signal: timeout,
+      });
       const text = await readText(response, MAX_ANSWER_BYTES);
       if (response.status === 409 && /^[0-9]{1,15}\n?$/.test(text)) return { kind: "size", size: Number(text) };
       return response.ok ? { kind: "line", line: lineOf(text, note, key) } : { kind: "failed" };
@@ -98,4 +108,3 @@ function lineOf(lines: string, note: string, key: NoteKey): string {
   }
   throw new VerificationError("bad-signature", "the answer has no cosignature of this witness");
 }
-

@@ -66,7 +66,9 @@ async function examineDisk(data: string): Promise<Finding> {
     const { bavail, bsize } = await statfs(data);
     const free = bavail * bsize;
     const gigabytes = `${(free / 2 ** 30).toFixed(1)} GiB free at ${data}`;
-    return free < MIN_FREE_BYTES ? problem("disk", `${gigabytes}; the log only grows, make room`) : ok("disk", gigabytes);
+    return free < MIN_FREE_BYTES
+      ? problem("disk", `${gigabytes}; the log only grows, make room`)
+      : ok("disk", gigabytes);
   } catch (error) {
     return problem("disk", `${data} cannot be written (${(error as NodeJS.ErrnoException).code ?? "?"})`);
   }
@@ -101,7 +103,7 @@ async function* examineHomeserver(
   yield whoami === homeserver.botUserId
     ? ok("as_token", `we are ${whoami}`)
     : problem("as_token", `we are ${whoami}, not ${homeserver.botUserId}. ${configFile}: homeserver.server_name`);
-  yield examinePing(await attempt(homeserver.ping()), config, registration);
+  yield examinePing(await attempt(homeserver.ping().then(() => true)), config, registration);
   yield* examineRooms(homeserver);
 }
 
@@ -133,8 +135,9 @@ function adviceForToken(error: HomeserverError, registration: string): string {
 and restart Synapse (it reads registrations only when it starts)`;
 }
 
-function examinePing(result: HomeserverError | void, { listeners }: Config, { url }: Registration): Finding {
-  if (!(result instanceof HomeserverError)) return ok("hs_token", `the homeserver reaches us at ${url}, with the right token`);
+function examinePing(result: HomeserverError | true, { listeners }: Config, { url }: Registration): Finding {
+  if (!(result instanceof HomeserverError))
+    return ok("hs_token", `the homeserver reaches us at ${url}, with the right token`);
   const listener = `${listeners.appservice.host}:${listeners.appservice.port}`;
   return problem(
     "hs_token",
@@ -165,7 +168,9 @@ async function examineRoom(homeserver: Homeserver, alias: string, roomId: string
 
 function mayOnlyBotSpeak(levels: { readonly [name: string]: unknown } | undefined, botUserId: string): boolean {
   const { events_default: events, state_default: state, users } = levels ?? {};
-  const others = Object.entries((users ?? {}) as { [userId: string]: unknown }).filter(([userId]) => userId !== botUserId);
+  const others = Object.entries((users ?? {}) as { [userId: string]: unknown }).filter(
+    ([userId]) => userId !== botUserId,
+  );
   return Number(events) >= 100 && Number(state) >= 100 && others.every(([, level]) => Number(level) < Number(events));
 }
 
@@ -184,7 +189,8 @@ function* examineOptions({ config, homeserverYaml }: DoctorOptions, registration
   }
   for (const { subject, isSet, lines, optional } of needed) {
     if (isSet(yaml)) yield ok(subject, `set in ${homeserverYaml}`);
-    else if (optional) yield unknown(subject, `to enrol every new account by itself, add to ${homeserverYaml}:\n${lines}`);
+    else if (optional)
+      yield unknown(subject, `to enrol every new account by itself, add to ${homeserverYaml}:\n${lines}`);
     else yield problem(subject, `add to ${homeserverYaml} and restart Synapse:\n${lines}`);
   }
 }

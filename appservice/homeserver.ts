@@ -101,7 +101,9 @@ export class Homeserver {
   }
 
   async versions(): Promise<readonly string[]> {
-    const { versions } = object(await this.#call("bot", "GET", `${this.#url}/_matrix/client/versions`).then(JSON.parse));
+    const { versions } = object(
+      await this.#call("bot", "GET", `${this.#url}/_matrix/client/versions`).then(JSON.parse),
+    );
     return Array.isArray(versions) ? versions.filter((version) => typeof version === "string") : [];
   }
 
@@ -329,16 +331,20 @@ class TransactionListener extends AppService {
       () => {
         response.json({});
       },
-      () => response.status(500).json({ errcode: "M_UNKNOWN", error: "not stored" }),
+      () => {
+        response.status(500).json({ errcode: "M_UNKNOWN", error: "not stored" });
+      },
     );
   }
 
   private override onGetUsers(request: ListenerRequest, response: ListenerResponse): void {
-    if (!this.isInvalidToken(request, response)) response.status(404).json({ errcode: "M_NOT_FOUND", error: "no such user" });
+    if (!this.isInvalidToken(request, response))
+      response.status(404).json({ errcode: "M_NOT_FOUND", error: "no such user" });
   }
 
   private override onGetRoomAlias(request: ListenerRequest, response: ListenerResponse): void {
-    if (!this.isInvalidToken(request, response)) response.status(404).json({ errcode: "M_NOT_FOUND", error: "no such room" });
+    if (!this.isInvalidToken(request, response))
+      response.status(404).json({ errcode: "M_NOT_FOUND", error: "no such room" });
   }
 }
 

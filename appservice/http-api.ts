@@ -151,7 +151,7 @@ function send(response: Response, { status, type, body, cache }: Answer): void {
 }
 
 function answerError(logger: Logger): express.ErrorRequestHandler {
-  // Express knows error handlers by their four parameters.
+  // eslint-disable-next-line @typescript-eslint/no-unused-vars -- Express knows error handlers by their four parameters
   return (error: unknown, request: Request, response: Response, _next: NextFunction) => {
     const known = apiErrorOf(error);
     if (known === undefined) {
@@ -172,11 +172,13 @@ function answerError(logger: Logger): express.ErrorRequestHandler {
 /** The one place where failures become answers; undefined is a bug of ours. */
 function apiErrorOf(error: unknown): ApiError | undefined {
   if (error instanceof ApiError) return error;
-  if (error instanceof VerificationError && error.code === "malformed") return new ApiError("bad-request", error.message);
+  if (error instanceof VerificationError && error.code === "malformed")
+    return new ApiError("bad-request", error.message);
   if (error instanceof HomeserverError) return new ApiError("not-ready", "the homeserver cannot be asked now", 5);
   if (error instanceof URIError) return new ApiError("bad-request", "the path is not well formed");
   const status = (error as { readonly status?: unknown } | null)?.status;
   if (status === 413) return new ApiError("too-large", `a body has at most ${MAX_BODY_BYTES} bytes`);
-  if (typeof status === "number" && status >= 400 && status < 500) return new ApiError("bad-request", "the body cannot be read");
+  if (typeof status === "number" && status >= 400 && status < 500)
+    return new ApiError("bad-request", "the body cannot be read");
   return undefined;
 }

@@ -70,14 +70,15 @@ export class InitError extends Error {
 /** Makes a new log. Writes config.yaml last, so that an interrupted run is seen as such. Throws InitError. */
 export async function init(options: InitOptions, nowMs: number): Promise<InitFiles> {
   const files = filesOf(options);
-  const present = Object.values(files).filter((path) => existsSync(path));
+  const paths: readonly string[] = Object.values<string>({ ...files });
+  const present = paths.filter((path) => existsSync(path));
   if (present.length > 0) throw new InitError(`nothing was changed: ${present.join(", ")} is there already`);
   checkBounds("--settle-ms", options.settleMs, SETTLE_BOUNDS);
   checkBounds("--heartbeat-ms", options.heartbeatMs, HEARTBEAT_BOUNDS);
   checkBounds("--merge-delay-ms", options.mergeDelayMs, MERGE_DELAY_BOUNDS);
   const keys = { logSeed: randomBytes(32), vrfSeed: randomBytes(32), promiseSeed: randomBytes(32) };
   const configurationText = configurationOf(options, keys);
-  for (const path of Object.values(files)) mkdirSync(dirname(path), { recursive: true });
+  for (const path of paths) mkdirSync(dirname(path), { recursive: true });
   writeKeys(files.keys, keys);
   const { data: dataDirectory, anchor: anchorFile, keys: keysFile } = files;
   await createLog({ dataDirectory, anchorFile, keysFile, configurationText, nowMs });
@@ -189,6 +190,8 @@ access:
   change_lists: public
   # Other homeservers whose users may look up ours: { example.com: "https://matrix.example.com" }
   servers: {}
+  # Whether "matrix-ckv erase" may delete the content of old versions. Proofs stay valid without it.
+  erase: false
 
 limits:
   # Questions per user and minute; session requests per address and minute.

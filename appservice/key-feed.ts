@@ -3,7 +3,7 @@
  * the watcher (the record), and membership of the enrolment room. A sweep over everybody enrolled is the net under
  * them, and counts what they missed.
  */
-import type { Clock } from "./clock.ts";
+import { isAborted, type Clock } from "./clock.ts";
 import { HomeserverError } from "./homeserver-error.ts";
 import type { MatrixEvent, SyncAnswer, Transaction } from "./homeserver.ts";
 import type { Logger } from "./logger.ts";
@@ -91,7 +91,7 @@ export class KeyFeed {
         waitMs = RETRY_FIRST_MS;
       } catch (error) {
         if (!(error instanceof HomeserverError)) throw error;
-        if (signal.aborted) return;
+        if (isAborted(signal)) return;
         this.#logger.warn({ error: error.message }, "the /sync feed is interrupted");
         await this.#clock.sleep(waitMs, signal);
         waitMs = Math.min(2 * waitMs, RETRY_LAST_MS);
@@ -143,7 +143,7 @@ export class KeyFeed {
         await this.sweep(enrolmentRoom, findChanged, signal);
       } catch (error) {
         if (!(error instanceof HomeserverError)) throw error;
-        if (!signal.aborted) this.#logger.warn({ error: error.message }, "a sweep was cut short");
+        if (!isAborted(signal)) this.#logger.warn({ error: error.message }, "a sweep was cut short");
       }
       await this.#clock.sleep(intervalMs, signal);
     }

@@ -45,18 +45,32 @@ function addServiceCommands(command: Command): void {
     .option("--metrics-port <port>", "port of listeners.metrics", integer, 9011)
     .option("-y, --yes", "ask nothing")
     .action(runInit);
-  command.command("run").description("run the service").option(...CONFIG).action(runService);
+  command
+    .command("run")
+    .description("run the service")
+    .option(...CONFIG)
+    .action(runService);
   command
     .command("doctor")
     .description("try everything the service needs, and say what to change")
     .option(...CONFIG)
     .option("--homeserver-yaml <file>", "configuration of Synapse, if it can be read here")
     .action(runDoctor);
-  command.command("fsck").description("verify the whole database; the service must not run").option(...CONFIG).action(runFsck);
-  command.command("status").description("what a running service says of itself").option(...CONFIG).action(runStatus);
+  command
+    .command("fsck")
+    .description("verify the whole database; the service must not run")
+    .option(...CONFIG)
+    .action(runFsck);
+  command
+    .command("status")
+    .description("what a running service says of itself")
+    .option(...CONFIG)
+    .action(runStatus);
   command
     .command("erase <user-id>")
-    .description("delete the content of versions the account has acknowledged, older than 30 days; proofs stay valid")
+    .description("delete the content of versions that the account has acknowledged and that are older than 30 days")
+    .requiredOption("--from <version>", "first version", integer)
+    .requiredOption("--to <version>", "last version", integer)
     .option(...CONFIG)
     .action(runErase);
   command
@@ -88,10 +102,7 @@ function addIndependentCommands(command: Command): void {
     .requiredOption("--log <vkey>", "verifier key of a log; may be given again", collect, [])
     .requiredOption("--listen <host:port>", "where to serve", listener)
     .action(runWitness);
-  command
-    .command("verify-evidence <file>")
-    .description("check a piece of evidence, offline")
-    .action(runVerifyEvidence);
+  command.command("verify-evidence <file>").description("check a piece of evidence, offline").action(runVerifyEvidence);
 }
 
 try {

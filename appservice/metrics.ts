@@ -1,9 +1,5 @@
-/** Prometheus metrics, served on a port of their own that is not for the public. */
-import { once } from "node:events";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+/** Prometheus metrics. README.md lists them. */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "@prometheus-io/client";
-import type { Listener } from "./config.ts";
 
 /** What is read when somebody asks. */
 export interface Readings {
@@ -16,8 +12,9 @@ export interface Readings {
 
 export interface Metrics {
   /** Counts one answer of the API and how long it took. `route` is the pattern, never a path with ids. */
-  answered(route: string, status: number, seconds: number): void;
-  listen(listener: Listener, signal: AbortSignal): Promise<number>;
+  readonly answered: (route: string, status: number, seconds: number) => void;
+  /** Everything in the text format of Prometheus, with its content type. */
+  readonly scrape: () => Promise<{ readonly type: string; readonly text: string }>;
 }
 
 export function createMetrics(readings: Readings): Metrics {
@@ -67,24 +64,6 @@ export function createMetrics(readings: Readings): Metrics {
       answers.inc({ route, status });
       durations.observe({ route }, seconds);
     },
-    listen: async (listener, signal) => await listen(registry, listener, signal),
+    scrape: async () => ({ type: registry.contentType, text: await registry.metrics() }),
   };
-}
-
-async function listen(registry: Registry, { host, port }: Listener, signal: AbortSignal): Promise<number> {
-  const server: Server = createServer((request, response) => {
-    void answer(registry, request, response);
-  });
-  server.listen({ host, port, signal });
-  await once(server, "listening");
-  return (server.address() as AddressInfo).port;
-}
-
-async function answer(registry: Registry, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  if (request.url !== "/metrics") {
-    response.writeHead(404).end();
-    return;
-  }
-  const text = await registry.metrics();
-  response.writeHead(200, { "content-type": registry.contentType }).end(text);
 }

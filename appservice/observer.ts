@@ -28,7 +28,11 @@ export interface MarkStore {
 }
 
 export interface PendingChanges {
-  submit(change: { userId: string; entry: Uint8Array; observedMs: number }): Promise<{ version: number; epoch: number }>;
+  submit(change: {
+    userId: string;
+    entry: Uint8Array;
+    observedMs: number;
+  }): Promise<{ version: number; epoch: number }>;
   newestEntry(userId: string): Promise<{ version: number; entry: Uint8Array; pending: boolean } | undefined>;
 }
 

@@ -3,7 +3,7 @@ export async function readText(response: Response, maxBytes: number): Promise<st
   const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   let length = 0;
   let result = "";
-  for await (const chunk of response.body ?? []) {
+  for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
     length += chunk.length;
     if (length > maxBytes) throw new Error(`the answer is longer than ${String(maxBytes)} bytes`);
     result += decoder.decode(chunk, { stream: true });

@@ -30,7 +30,12 @@ export interface EpochsRoom {
   newestContents(roomId: string, type: string, limit: number): Promise<readonly object[]>;
   stateEvent(roomId: string, type: string, stateKey: string): Promise<{ readonly [name: string]: unknown } | undefined>;
   sendState(roomId: string, type: string, content: { readonly [name: string]: unknown }): Promise<void>;
-  send(roomId: string, type: string, transactionId: string, content: { readonly [name: string]: unknown }): Promise<void>;
+  send(
+    roomId: string,
+    type: string,
+    transactionId: string,
+    content: { readonly [name: string]: unknown },
+  ): Promise<void>;
 }
 
 export interface PostedStore {

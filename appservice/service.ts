@@ -6,7 +6,7 @@ import { STALE_EXTRA_MS, STALE_HEARTBEATS } from "../shared/parameters.ts";
 import { AccountRequests } from "./account-requests.ts";
 import { ApiError } from "./api-error.ts";
 import type { WriteSide } from "./api-routes.ts";
-import type { Clock } from "./clock.ts";
+import { isAborted, type Clock } from "./clock.ts";
 import type { Config } from "./config.ts";
 import { Cosigners } from "./cosigners.ts";
 import { Homeserver } from "./homeserver.ts";
@@ -16,7 +16,8 @@ import { KeyFeed } from "./key-feed.ts";
 import type { Logger } from "./logger.ts";
 import { createMetrics } from "./metrics.ts";
 import { Observer } from "./observer.ts";
-import { parseRegistration } from "./registration.ts";
+import { servePrivately, type PrivateParts } from "./private-listener.ts";
+import { parseRegistration, type Registration } from "./registration.ts";
 import { hasPosted, publishHeads, readRoomHead, ROOM_RATE, type RoomRate } from "./room-publisher.ts";
 import { openRooms, type Rooms } from "./rooms.ts";
 import { startSequencer } from "./sequencer.ts";
@@ -68,6 +69,7 @@ class Service {
   readonly #config: Config;
   readonly #options: ServiceOptions;
   readonly #homeserver: Homeserver;
+  readonly #registration: Registration;
   #log: OpenLog | undefined;
   /** The rooms, once they are known to exist. Written by `#connect`. */
   #rooms: Rooms | undefined;
@@ -77,9 +79,9 @@ class Service {
   constructor(config: Config, options: ServiceOptions) {
     this.#config = config;
     this.#options = options;
-    const registration = parseRegistration(readFileSync(config.registration, "utf8"));
+    this.#registration = parseRegistration(readFileSync(config.registration, "utf8"));
     const { url, serverName } = config.homeserver;
-    this.#homeserver = new Homeserver(url, serverName, registration, options.signal);
+    this.#homeserver = new Homeserver(url, serverName, this.#registration, options.signal);
   }
 
   async start(fail: (reason: unknown) => void): Promise<RunningService> {
@@ -133,14 +135,29 @@ class Service {
       ready: () => this.#notReady(log).length === 0,
     });
     const api = { read: log.directory, write: this.#writeSide(log, observer, sessions) };
-    const { answered } = metrics;
     await this.#homeserver.listen(listeners.appservice, async (transaction) => {
       await feed.take(transaction, this.#rooms?.members);
     });
     return {
-      api: await serveHttpApi({ api, gate: sessions, logger, serviceUrl, answered }, listeners.api, signal),
-      metrics: await metrics.listen(listeners.metrics, signal),
+      api: await serveHttpApi(
+        { api, gate: sessions, logger, serviceUrl, answered: metrics.answered },
+        listeners.api,
+        signal,
+      ),
+      metrics: await servePrivately(this.#privateParts(log, metrics.scrape), listeners.metrics, signal),
     };
+  }
+
+  #privateParts({ sequencer }: OpenLog, scrape: PrivateParts["scrape"]): PrivateParts {
+    const { erase } = this.#config.access;
+    const operator = {
+      closeAccount: async (userId: string) => await sequencer.closeAccount(userId),
+      eraseVersions: async (userId: string, versions: readonly number[]) => {
+        if (!erase) throw new RangeError("erasing is off: access.erase in config.yaml");
+        await sequencer.eraseVersions(userId, versions);
+      },
+    };
+    return { scrape, operator, token: this.#registration.asToken };
   }
 
   #writeSide(log: OpenLog, observer: Observer, sessions: Sessions): WriteSide {
@@ -213,7 +230,7 @@ class Service {
         if (!(error instanceof HomeserverError)) throw error;
         this.#disconnected = error.message;
       }
-      if (!signal.aborted) logger.warn({ reason: this.#disconnected, retryMs: waitMs }, "no head is signed");
+      if (!isAborted(signal)) logger.warn({ reason: this.#disconnected, retryMs: waitMs }, "no head is signed");
       await clock.sleep(waitMs, signal);
     }
     return undefined;

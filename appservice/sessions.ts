@@ -77,7 +77,8 @@ export class Sessions {
 
   async #once(token: string, work: () => Promise<string>): Promise<string> {
     const [key, nowMs] = [hashOf(token), this.#parts.clock.now()];
-    if ((this.#exchanged.get(key) ?? 0) > nowMs) throw new ApiError("unauthorized", "this OpenID token was used before");
+    if ((this.#exchanged.get(key) ?? 0) > nowMs)
+      throw new ApiError("unauthorized", "this OpenID token was used before");
     trim(this.#exchanged, MAX_TOKENS);
     this.#exchanged.set(key, nowMs + TOKEN_REMEMBERED_MS);
     try {
@@ -96,9 +97,11 @@ export class Sessions {
 async function exchange(base: string, token: OpenIdToken): Promise<string> {
   const url = new URL(`${base}/_matrix/federation/v1/openid/userinfo`);
   url.searchParams.set("access_token", token.access_token);
-  const response = await fetch(url, { redirect: "error", signal: AbortSignal.timeout(EXCHANGE_TIMEOUT_MS) }).catch(() => {
-    throw new ApiError("not-ready", "the homeserver cannot be asked now", 5);
-  });
+  const response = await fetch(url, { redirect: "error", signal: AbortSignal.timeout(EXCHANGE_TIMEOUT_MS) }).catch(
+    () => {
+      throw new ApiError("not-ready", "the homeserver cannot be asked now", 5);
+    },
+  );
   if (response.status >= 500) throw new ApiError("not-ready", "the homeserver cannot answer now", 5);
   if (!response.ok) throw new ApiError("unauthorized", "the homeserver does not know this OpenID token");
   const userId = await readText(response, MAX_USERINFO_BYTES).then(subjectOf, () => undefined);

@@ -161,7 +161,9 @@ async function handle(witness: Witness, request: IncomingMessage, response: Serv
   }
   const text = await readRequest(request);
   const { status, body } =
-    text === undefined ? { status: 400, body: "the request is too long or no text\n" } : await witness.addCheckpoint(text);
+    text === undefined
+      ? { status: 400, body: "the request is too long or no text\n" }
+      : await witness.addCheckpoint(text);
   response.writeHead(status, { "content-type": status === 409 ? "text/x.tlog.size" : "text/plain; charset=utf-8" });
   response.end(body);
 }

@@ -39,7 +39,9 @@ describe("config", () => {
   });
 
   it("tells every error at once, with its line", () => {
-    const source = GOOD.replace("port: 9010", "port: 99999").replace("https://ckv", "ftp://ckv").replace("keys: keys.json\n", "");
+    const source = GOOD.replace("port: 9010", "port: 99999")
+      .replace("https://ckv", "ftp://ckv")
+      .replace("keys: keys.json\n", "");
     assert.deepEqual(problemsOf(`${source}log: { level: loud }\n`), [
       "config.yaml: keys is missing (or set CKV_KEYS)",
       "config.yaml:9: listeners.api.port must be a whole number from 0 to 65535",
@@ -49,12 +51,15 @@ describe("config", () => {
   });
 
   it("names the nearest key for an unknown one", () => {
-    assert.deepEqual(problemsOf(GOOD.replace("  server_name", "  server_nmae").replace("registration:", "registation:")), [
-      "config.yaml:4: unknown key registation; did you mean registration?",
-      "config.yaml:3: unknown key homeserver.server_nmae; did you mean homeserver.server_name?",
-      "config.yaml: homeserver.server_name is missing (or set CKV_HOMESERVER_SERVER_NAME)",
-      "config.yaml: registration is missing (or set CKV_REGISTRATION)",
-    ]);
+    assert.deepEqual(
+      problemsOf(GOOD.replace("  server_name", "  server_nmae").replace("registration:", "registation:")),
+      [
+        "config.yaml:4: unknown key registation; did you mean registration?",
+        "config.yaml:3: unknown key homeserver.server_nmae; did you mean homeserver.server_name?",
+        "config.yaml: homeserver.server_name is missing (or set CKV_HOMESERVER_SERVER_NAME)",
+        "config.yaml: registration is missing (or set CKV_REGISTRATION)",
+      ],
+    );
   });
 
   it("lets the environment win, and notices a mistyped variable", () => {

@@ -17,12 +17,16 @@ const api = {
   read: {
     lookup: async (userId: string) => await Promise.resolve(JSON.stringify({ looked: userId })),
     lookups: async (userIds: readonly string[]) => await Promise.resolve({ looked: userIds }),
-    settled: async () => await Promise.resolve(undefined),
+    settled: async () => {
+      await Promise.resolve(undefined);
+    },
     historyConsistency: async (_user: string, from: number) => {
       if (from === 7) throw new Error("a bug with a secret");
       return await Promise.resolve({ proof: "" });
     },
-    historyVersions: async () => await Promise.resolve(undefined),
+    historyVersions: async () => {
+      await Promise.resolve(undefined);
+    },
     checkpoint: async () => await Promise.resolve("a note\n"),
     tile: async (tile: Parameters<typeof tilePath>[0]) => await Promise.resolve(Buffer.from(tilePath(tile))),
     changes: async (epoch: number) => await Promise.resolve(epoch < 5 ? Uint8Array.of(epoch) : undefined),
@@ -104,7 +108,14 @@ describe("http-api", () => {
     });
   }
 
-  for (const path of ["tile/0/0", "tile/0/000.p/256", "tile/9/x", "tile/entries/000.p/0", "tile/0/%2e%2e/000", "tile/-1/000"]) {
+  for (const path of [
+    "tile/0/0",
+    "tile/0/000.p/256",
+    "tile/9/x",
+    "tile/entries/000.p/0",
+    "tile/0/%2e%2e/000",
+    "tile/-1/000",
+  ]) {
     it(`refuses ${path}`, async () => {
       assert.equal((await fetch(`${url}/log/${path}`)).status, 400);
     });

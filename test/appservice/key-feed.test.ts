@@ -123,7 +123,12 @@ describe("key-feed", () => {
   });
 
   it("takes what events hold as data", async () => {
-    const events = [{}, { type: "m.room.member" }, { type: "m.room.member", state_key: 5, content: null }, joined("@x")];
+    const events = [
+      {},
+      { type: "m.room.member" },
+      { type: "m.room.member", state_key: 5, content: null },
+      joined("@x"),
+    ];
     await feed.take({ id: "1", changed: [], events }, ROOM);
     assert.equal(store.users.size, 0);
   });

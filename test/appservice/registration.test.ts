@@ -12,7 +12,10 @@ const SAMPLE = {
 };
 
 interface Namespaced {
-  readonly namespaces: { readonly users: { regex: string; exclusive: boolean }[]; readonly aliases: { regex: string }[] };
+  readonly namespaces: {
+    readonly users: { regex: string; exclusive: boolean }[];
+    readonly aliases: { regex: string }[];
+  };
 }
 
 describe("registration", () => {
@@ -29,10 +32,17 @@ describe("registration", () => {
     const matches = (list: readonly { regex: string }[], id: string): boolean =>
       list.some(({ regex }) => new RegExp(`^(?:${regex})`).test(id));
     assert.ok(matches(namespaces.users, "@_ckv_watch:ex.org:8448"));
-    for (const id of ["@alice:ex.org:8448", "@_ckv_watch:exXorg:8448", "@_ckv_watch:ex.org:8448.evil", "@ckv2:ex.org:8448"]) {
+    for (const id of [
+      "@alice:ex.org:8448",
+      "@_ckv_watch:exXorg:8448",
+      "@_ckv_watch:ex.org:8448.evil",
+      "@ckv2:ex.org:8448",
+    ]) {
       assert.ok(!matches(namespaces.users, id), id);
     }
-    assert.ok(matches(namespaces.aliases, "#ckv:ex.org:8448") && matches(namespaces.aliases, "#ckv-members:ex.org:8448"));
+    assert.ok(
+      matches(namespaces.aliases, "#ckv:ex.org:8448") && matches(namespaces.aliases, "#ckv-members:ex.org:8448"),
+    );
     assert.ok(!matches(namespaces.aliases, "#ckvx:ex.org:8448"));
     assert.ok(namespaces.users.every(({ exclusive }) => exclusive));
   });

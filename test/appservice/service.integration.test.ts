@@ -43,10 +43,18 @@ const PATIENCE_MS = 15_000;
 /** Everything the service logs, to look for what must not be there. */
 class CapturedLog implements Logger {
   readonly lines: string[] = [];
-  readonly error: Logger["error"] = (fields, message) => this.#add(fields, message);
-  readonly warn: Logger["warn"] = (fields, message) => this.#add(fields, message);
-  readonly info: Logger["info"] = (fields, message) => this.#add(fields, message);
-  readonly debug: Logger["debug"] = (fields, message) => this.#add(fields, message);
+  readonly error: Logger["error"] = (fields, message) => {
+    this.#add(fields, message);
+  };
+  readonly warn: Logger["warn"] = (fields, message) => {
+    this.#add(fields, message);
+  };
+  readonly info: Logger["info"] = (fields, message) => {
+    this.#add(fields, message);
+  };
+  readonly debug: Logger["debug"] = (fields, message) => {
+    this.#add(fields, message);
+  };
   #add(fields: object, message: string): void {
     this.lines.push(`${message} ${JSON.stringify(fields)}`);
   }
@@ -108,7 +116,12 @@ describe("the service on a real homeserver", function () {
   async function start(): Promise<void> {
     end = new AbortController();
     const config = { ...loadConfig(files.config, {}), feed: { sweepIntervalMs: 1_000 } };
-    const options = { clock: systemClock, logger: log, signal: end.signal, roomRate: { everyMs: 500, idleEveryMs: 1_000 } };
+    const options = {
+      clock: systemClock,
+      logger: log,
+      signal: end.signal,
+      roomRate: { everyMs: 500, idleEveryMs: 1_000 },
+    };
     service = await runService(config, options);
     await eventually("ready", async () => await Promise.resolve(service.notReady().length === 0 ? true : undefined));
   }
@@ -144,7 +157,11 @@ describe("the service on a real homeserver", function () {
       await matrix(account, "POST", "/keys/upload", { device_keys: keys.deviceObject(account.deviceId) }),
       await matrix(account, "POST", "/keys/device_signing/upload", {
         ...signing,
-        auth: { type: "m.login.password", identifier: { type: "m.id.user", user: account.userId }, password: account.password },
+        auth: {
+          type: "m.login.password",
+          identifier: { type: "m.id.user", user: account.userId },
+          password: account.password,
+        },
       }),
       await matrix(account, "POST", "/keys/signatures/upload", {
         [account.userId]: { [account.deviceId]: keys.deviceObject(account.deviceId) },
@@ -188,11 +205,12 @@ describe("the service on a real homeserver", function () {
     assert.equal((await lookUp(session, account.userId)).verified.leaf, undefined);
     await enrol(account, session);
     const { leaf } = await versionOf(session, account.userId, 1);
-    const entry = leaf?.content?.entry;
-    assert.equal(leaf?.n, 1);
-    assert.deepEqual(entry?.masterKey, { kind: "key", key: keys.masterKey });
-    assert.deepEqual([...(entry?.devices.keys() ?? [])], [account.deviceId]);
-    assert.equal(entry?.selfSigningKey?.kind === "key" && entry.selfSigningKey.signedByMaster, true);
+    assert.ok(leaf?.content);
+    const { entry } = leaf.content;
+    assert.equal(leaf.n, 1);
+    assert.deepEqual(entry.masterKey, { kind: "key", key: keys.masterKey });
+    assert.deepEqual([...entry.devices.keys()], [account.deviceId]);
+    assert.equal(entry.selfSigningKey?.kind === "key" && entry.selfSigningKey.signedByMaster, true);
   });
 
   it("logs the first keys of a member who enrols before having any", async () => {
@@ -215,7 +233,8 @@ describe("the service on a real homeserver", function () {
     const upload = await matrix(phone, "POST", "/keys/upload", { device_keys: keys.deviceObject(phone.deviceId) });
     assert.equal(upload.status, 200);
     const { promise } = parseRefreshAnswer(await ask(session, "/v1/refresh", { user_id: account.userId }));
-    assert.ok(promise?.entry.includes(phone.deviceId));
+    assert.ok(promise);
+    assert.ok(promise.entry.includes(phone.deviceId));
     const { version, index } = openPromise(promise.note, parseVkey(configuration.promise_key));
     assert.deepEqual([version, index], [(first.leaf?.n ?? 0) + 1, first.index]);
     const { leaf } = await versionOf(session, account.userId, version);
@@ -242,8 +261,12 @@ describe("the service on a real homeserver", function () {
 
     const { session: other } = await makeUser("eve");
     const put = async (path: string, method: string, as: string, body: unknown): Promise<number> =>
-      (await fetch(api + path, { method, headers: { authorization: `Bearer ${as}` }, body: JSON.stringify(body) })).status;
-    assert.equal(await put("/v1/statement", "PUT", other, { statement: keys.statement({ ...terms, counter: 2 }) }), 404);
+      (await fetch(api + path, { method, headers: { authorization: `Bearer ${as}` }, body: JSON.stringify(body) }))
+        .status;
+    assert.equal(
+      await put("/v1/statement", "PUT", other, { statement: keys.statement({ ...terms, counter: 2 }) }),
+      404,
+    );
     assert.equal(await put("/v1/statement", "PUT", session, { statement: keys.statement(terms) }), 400);
     assert.equal(await put("/v1/acknowledgement", "POST", other, { ...about, signature }), 404);
     const forged = encodeUnpadded(signEd25519(keys.masterSeed, message));
@@ -257,7 +280,11 @@ describe("the service on a real homeserver", function () {
     for (const path of ["/v1/refresh", "/v1/history/versions", "/v1/history/consistency"]) {
       const answers = [present, missing].map(async (user_id) => {
         const body = JSON.stringify(path === "/v1/refresh" ? { user_id } : { user_id, from: 1, to: 1 });
-        const response = await fetch(api + path, { method: "POST", headers: { authorization: `Bearer ${session}` }, body });
+        const response = await fetch(api + path, {
+          method: "POST",
+          headers: { authorization: `Bearer ${session}` },
+          body,
+        });
         return [response.status, await response.text()];
       });
       assert.deepEqual(await answers[0], await answers[1], path);
@@ -270,7 +297,9 @@ describe("the service on a real homeserver", function () {
   it("puts heads of the log into the epochs room, for everybody to read", async () => {
     const { account } = await makeUser("gina");
     const alias = encodeURIComponent(`#ckv:${synapse.serverName}`);
-    const { room_id } = (await (await matrix(account, "GET", `/directory/room/${alias}`)).json()) as { room_id: string };
+    const { room_id } = (await (await matrix(account, "GET", `/directory/room/${alias}`)).json()) as {
+      room_id: string;
+    };
     const filter = encodeURIComponent(JSON.stringify({ types: ["org.matrix-ckv.epoch"] }));
     const path = `/rooms/${encodeURIComponent(room_id)}/messages?dir=b&limit=20&filter=${filter}`;
     const { chunk } = (await (await matrix(account, "GET", path)).json()) as {
@@ -280,7 +309,10 @@ describe("the service on a real homeserver", function () {
     const key = parseVkey(configuration.log_key);
     for (const { content } of chunk) assert.equal(openCheckpoint(content.checkpoint, key).size, content.epoch + 1);
     const epochs = chunk.map(({ content }) => content.epoch);
-    assert.deepEqual(epochs, [...epochs].sort((a, b) => b - a));
+    assert.deepEqual(
+      epochs,
+      [...epochs].sort((a, b) => b - a),
+    );
     const send = `/rooms/${encodeURIComponent(room_id)}/send/m.room.message/1`;
     assert.equal((await matrix(account, "POST", `/join/${alias}`, {})).status, 200);
     assert.equal((await matrix(account, "PUT", send, { msgtype: "m.text", body: "hello" })).status, 403);
@@ -332,7 +364,10 @@ describe("the service on a real homeserver", function () {
     const findings = [];
     const options = { config: loadConfig(files.config, {}), configFile: files.config, nowMs: Date.now };
     for await (const finding of examine({ ...options, homeserverYaml })) findings.push(finding);
-    assert.deepEqual(findings.filter(({ result }) => result === "problem"), []);
+    assert.deepEqual(
+      findings.filter(({ result }) => result === "problem"),
+      [],
+    );
     const subjects = findings.filter(({ result }) => result === "unknown").map(({ subject }) => subject);
     assert.deepEqual(subjects, ["auto_join_rooms"]);
   });
@@ -360,6 +395,9 @@ describe("the service on a real homeserver", function () {
     const everything = [...log.lines, metrics].join("\n");
     for (const secret of [asToken, hsToken, ...seeds]) assert.ok(!everything.includes(secret));
     assert.ok(!/access_token|Bearer/.test(everything));
-    assert.deepEqual(log.lines.filter((line) => line.includes("failed")), []);
+    assert.deepEqual(
+      log.lines.filter((line) => line.includes("failed")),
+      [],
+    );
   });
 });

@@ -16,7 +16,12 @@ describe("sessions", () => {
   let server: Server;
   let url: string;
   let nowMs = 1_000_000;
-  const clock = { now: () => nowMs, sleep: async () => await Promise.resolve() };
+  const clock = {
+    now: () => nowMs,
+    sleep: async () => {
+      await Promise.resolve();
+    },
+  };
   const asked: string[] = [];
 
   before(async () => {
@@ -36,7 +41,13 @@ describe("sessions", () => {
   after(() => server.close());
 
   const open = (limits: { sessionsPerMinute?: number; lookupsPerMinute?: number } = {}): Sessions =>
-    new Sessions({ servers: new Map([[SERVER, url]]), clock, sessionsPerMinute: 100, lookupsPerMinute: 100, ...limits });
+    new Sessions({
+      servers: new Map([[SERVER, url]]),
+      clock,
+      sessionsPerMinute: 100,
+      lookupsPerMinute: 100,
+      ...limits,
+    });
   const rejects = async (work: Promise<unknown>, code: string): Promise<void> => {
     await assert.rejects(work, { name: "ApiError", code });
   };
@@ -89,8 +100,16 @@ describe("sessions", () => {
     assert.deepEqual(asked, []);
   });
 
-  for (const header of [undefined, "", "Bearer", "Bearer x y", "Basic abc", `Bearer ${"a".repeat(300)}`, "bearer abc"]) {
-    it(`refuses the header ${JSON.stringify(header)?.slice(0, 20) ?? "undefined"}`, () => {
+  for (const header of [
+    undefined,
+    "",
+    "Bearer",
+    "Bearer x y",
+    "Basic abc",
+    `Bearer ${"a".repeat(300)}`,
+    "bearer abc",
+  ]) {
+    it(`refuses the header ${String(header).slice(0, 20)}`, () => {
       assert.throws(() => open().userOf(header), { code: "unauthorized" });
     });
   }
@@ -99,9 +118,12 @@ describe("sessions", () => {
     const sessions = open({ sessionsPerMinute: 2, lookupsPerMinute: 3 });
     await sessions.open(token("@a:example.org"), "1");
     await sessions.open(token("@b:example.org"), "1");
-    await assert.rejects(sessions.open(token("@c:example.org"), "1"), (error: { code: string; retryAfterS: number }) => {
-      return error.code === "rate-limited" && error.retryAfterS > 0 && error.retryAfterS <= 60;
-    });
+    await assert.rejects(
+      sessions.open(token("@c:example.org"), "1"),
+      (error: { code: string; retryAfterS: number }) => {
+        return error.code === "rate-limited" && error.retryAfterS > 0 && error.retryAfterS <= 60;
+      },
+    );
     await sessions.open(token("@c:example.org"), "2");
     await sessions.count("@a:example.org", 3);
     await rejects(sessions.count("@a:example.org", 1), "rate-limited");

@@ -7,7 +7,13 @@ import { Cosigners } from "../../appservice/cosigners.ts";
 import { systemClock } from "../../appservice/clock.ts";
 import { openCosignatures } from "../../shared/crypto/cosignature.ts";
 import { publicKeyOf } from "../../shared/crypto/ed25519.ts";
-import { appendSignature, COSIGNATURE_KEY, ED25519_KEY, formatVkey, parseVkey } from "../../shared/crypto/signed-note.ts";
+import {
+  appendSignature,
+  COSIGNATURE_KEY,
+  ED25519_KEY,
+  formatVkey,
+  parseVkey,
+} from "../../shared/crypto/signed-note.ts";
 import { utf8 } from "../../shared/encoding.ts";
 import { signCheckpoint } from "../../shared/log/checkpoint.ts";
 import { proveConsistency } from "../../shared/merkle/consistency.ts";
@@ -87,7 +93,9 @@ describe("witness", () => {
 
   it("cosigns one of two forks that come at once", async () => {
     const witness = open();
-    const answers = await Promise.all([requestOf(0, 4), requestOf(0, 4, "other")].map((text) => witness.addCheckpoint(text)));
+    const answers = await Promise.all(
+      [requestOf(0, 4), requestOf(0, 4, "other")].map((text) => witness.addCheckpoint(text)),
+    );
     assert.deepEqual(answers.map(({ status }) => status).sort(), [200, 409]);
   });
 
@@ -103,8 +111,16 @@ describe("witness", () => {
   });
 
   for (const [name, text, status] of [
-    ["another log", formatAddCheckpoint({ oldSize: 0, proof: [], note: noteOf(3, undefined, logSeed, "other.org/ckv/1") }), 404],
-    ["another key under the log's name", formatAddCheckpoint({ oldSize: 0, proof: [], note: noteOf(3, undefined, witnessSeed) }), 403],
+    [
+      "another log",
+      formatAddCheckpoint({ oldSize: 0, proof: [], note: noteOf(3, undefined, logSeed, "other.org/ckv/1") }),
+      404,
+    ],
+    [
+      "another key under the log's name",
+      formatAddCheckpoint({ oldSize: 0, proof: [], note: noteOf(3, undefined, witnessSeed) }),
+      403,
+    ],
     ["an old size above the new", requestOf(0, 3).replace("old 0", "old 4"), 400],
     ["a proof to the first head", formatAddCheckpoint({ oldSize: 0, proof: proofOf(2, 3), note: noteOf(3) }), 422],
     ["no old size", `\n${noteOf(3)}`, 400],
