@@ -21,7 +21,7 @@ import { PrefixTree } from "../../shared/map/prefix-tree.ts";
 import { emptyFrontier, frontierRoot, HISTORY_DOMAINS, LOG_DOMAINS, rootOf } from "../../shared/merkle/tree.ts";
 import { signPromise } from "../../shared/proofs/promise.ts";
 
-export const SPECIFICATION = new URL("../../shared/README.md", import.meta.url);
+export const SPECIFICATION: URL = new URL("../../shared/README.md", import.meta.url);
 
 const seed = (byte: number): Uint8Array => new Uint8Array(32).fill(byte);
 const [LOG_SEED, VRF_SEED, PROMISE_SEED, MASTER_SEED, DEVICE_SEED] = [seed(1), seed(2), seed(3), seed(4), seed(5)];
