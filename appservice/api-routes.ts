@@ -94,6 +94,9 @@ export interface Route {
   readonly handle: (api: Api, call: Call) => Promise<Answer>;
 }
 
+/** A refresh asks the homeserver, and may make a signature. */
+const REFRESH_COST = 10;
+
 const json = (value: unknown): Answer => ({ type: "application/json", body: JSON.stringify(value), cache: "no-store" });
 const forGood = (body: Uint8Array): Answer => ({ type: "application/octet-stream", body, cache: "immutable" });
 
@@ -282,6 +285,7 @@ const WITH_SESSION: readonly Route[] = [
     access: "session",
     request: HTTP_SHAPES.RefreshRequest,
     answer: HTTP_SHAPES.RefreshAnswer,
+    cost: () => REFRESH_COST,
     handle: async ({ write }, { body }) => json(await write.refresh(parseRefreshRequest(body).user_id)),
   },
   {

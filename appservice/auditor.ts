@@ -146,16 +146,21 @@ export class Auditor {
     let known = state.configurationHash;
     for (const [offset, record] of (await this.#records(from, size)).entries()) {
       const changes = parseEpochChanges(await this.#bytes(`/v1/changes/${from + offset}`));
-      const { configurationHash } = parseEpochRecord(record);
-      const changed = !equalBytes(configurationHash, known);
-      known = configurationHash;
-      epochs.push({
-        record,
-        changes,
-        ...(changed ? { configuration: await this.#configuration(configurationHash) } : {}),
-      });
+      const configuration = await this.#newConfiguration(record, known);
+      known = configuration?.hash ?? known;
+      epochs.push({ record, changes, ...(configuration === undefined ? {} : { configuration: configuration.text }) });
     }
     return epochs;
+  }
+
+  /** The configuration that a record carries, if it is not the known one. A record that is none is left to the audit. */
+  async #newConfiguration(
+    record: Uint8Array,
+    known: Uint8Array,
+  ): Promise<{ readonly hash: Uint8Array; readonly text: string } | undefined> {
+    const hash = configurationHashOf(record);
+    if (hash === undefined || equalBytes(hash, known)) return undefined;
+    return { hash, text: await this.#configuration(hash) };
   }
 
   /** Records from epoch `from` to the end of its bundle. */
@@ -205,6 +210,15 @@ interface FaultContext {
   readonly changes?: string;
   readonly map_proof?: string;
   readonly configuration?: string;
+}
+
+function configurationHashOf(record: Uint8Array): Uint8Array | undefined {
+  try {
+    return parseEpochRecord(record).configurationHash;
+  } catch (error) {
+    if (error instanceof VerificationError) return undefined;
+    throw error;
+  }
 }
 
 function contextOf(checkpoint: string, { record, changes, configuration }: EpochData): FaultContext {

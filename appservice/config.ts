@@ -98,7 +98,7 @@ const SETTINGS: Section = {
     erase: { check: boolean, fallback: false },
   },
   limits: {
-    lookups_per_minute: { check: integer(1, 100_000_000), fallback: 600 },
+    lookups_per_minute: { check: integer(1, 100_000_000), fallback: 3_000 },
     sessions_per_minute: { check: integer(1, 100_000_000), fallback: 30 },
   },
 };

@@ -195,7 +195,7 @@ access:
 
 limits:
   # Questions per user and minute; session requests per address and minute.
-  lookups_per_minute: 600
+  lookups_per_minute: 3000
   sessions_per_minute: 30
 `;
 }

@@ -148,10 +148,15 @@ class Service {
     };
   }
 
-  #privateParts({ sequencer }: OpenLog, scrape: PrivateParts["scrape"]): PrivateParts {
+  #privateParts(log: OpenLog, scrape: PrivateParts["scrape"]): PrivateParts {
+    const { sequencer } = log;
     const { erase } = this.#config.access;
     const operator = {
-      closeAccount: async (userId: string) => await sequencer.closeAccount(userId),
+      closeAccount: async (userId: string) => {
+        const reasons = this.#notReady(log);
+        if (reasons.length > 0) throw new RangeError(`no epoch can be closed now: ${reasons.join("; ")}`);
+        return await sequencer.closeAccount(userId);
+      },
       eraseVersions: async (userId: string, versions: readonly number[]) => {
         if (!erase) throw new RangeError("erasing is off: access.erase in config.yaml");
         await sequencer.eraseVersions(userId, versions);
