@@ -5,6 +5,8 @@
 import { Point } from "@noble/ed25519";
 import { encodeHex } from "../encoding.ts";
 
+const { p: PRIME, d: D } = Point.CURVE();
+
 /** Order of the base point. */
 export const ORDER: bigint = 2n ** 252n + 27742317777372353535851937790883648493n;
 
@@ -19,7 +21,24 @@ const TABLE_LENGTH = 8;
 /** A point with the odd multiples of P, 2^64 P, 2^128 P and so on; of P alone where it won't come again. */
 export interface PreparedPoint {
   readonly point: Point;
-  readonly tables: readonly (readonly Point[])[];
+  readonly tables: readonly Table[];
+}
+type Table = readonly Summand[];
+
+/** x = X / Z, y = Y / Z, x * y = T / Z, modulo the prime, each less than 2^257 in size. */
+interface Extended {
+  readonly X: bigint;
+  readonly Y: bigint;
+  readonly Z: bigint;
+  readonly T: bigint;
+}
+
+/** What of a second summand enters an addition: Y - X, Y + X, 2 Z, 2 d T. */
+interface Summand {
+  readonly minus: bigint;
+  readonly plus: bigint;
+  readonly twoZ: bigint;
+  readonly twoDT: bigint;
 }
 
 /** One summand, scalar times point. The scalar may be negative; its size is below 2^256. */
@@ -39,24 +58,29 @@ export function basePoint(): PreparedPoint {
 }
 
 /**
- * The point of a public key's 32 bytes, or undefined where they are no canonical encoding (RFC 8032). Keys come again and
- * again, as a log's and its VRF's do, so they are remembered with tables that make the next use three times as fast.
+ * The point of a public key's 32 bytes, or undefined where they are no canonical encoding (RFC 8032). Keys that come again,
+ * as a log's and its VRF's do, are remembered with tables that halve the time of each use after the second.
  */
 export function knownPoint(bytes: Uint8Array): PreparedPoint | undefined {
   const name = encodeHex(bytes);
-  const entry = known.get(name) ?? newEntry(bytes);
+  const before = known.get(name);
+  const entry = before === undefined ? firstUse(bytes) : laterUse(before);
   if (entry === undefined) return undefined;
   known.delete(name);
   known.set(name, entry);
   return entry;
 }
 
-function newEntry(bytes: Uint8Array): PreparedPoint | undefined {
+function firstUse(bytes: Uint8Array): PreparedPoint | undefined {
   const point = decodePoint(bytes);
   if (point === undefined) return undefined;
   const [oldest] = known.keys();
   if (known.size >= MAX_KNOWN && oldest !== undefined) known.delete(oldest);
-  return prepare(point, KNOWN_PARTS);
+  return passingPoint(point);
+}
+
+function laterUse(entry: PreparedPoint): PreparedPoint {
+  return entry.tables.length === KNOWN_PARTS ? entry : prepare(entry.point, KNOWN_PARTS);
 }
 
 /** A point that won't come again. */
@@ -80,36 +104,77 @@ export function numberOf(bytes: Uint8Array): bigint {
 
 function prepare(point: Point, parts: number): PreparedPoint {
   const tables = [oddMultiples(point)];
-  for (let shifted = point; tables.length < parts; tables.push(oddMultiples(shifted))) {
-    for (let bit = 0n; bit < PART_BITS; bit++) shifted = shifted.double();
+  for (let shifted: Extended = point; tables.length < parts; tables.push(oddMultiples(shifted))) {
+    for (let bit = 0n; bit < PART_BITS; bit++) shifted = double(shifted);
   }
   return { point, tables };
 }
 
-function oddMultiples(point: Point): readonly Point[] {
-  const double = point.double();
-  const multiples: Point[] = [];
-  for (let multiple = point; multiples.length < TABLE_LENGTH; multiple = multiple.add(double)) multiples.push(multiple);
+function oddMultiples(point: Extended): Table {
+  const twice = summandOf(double(point));
+  const multiples: Summand[] = [];
+  for (let multiple = point; multiples.length < TABLE_LENGTH; multiple = add(multiple, twice)) {
+    multiples.push(summandOf(multiple));
+  }
   return multiples;
+}
+
+function summandOf({ X, Y, Z, T }: Extended): Summand {
+  return { minus: Y - X, plus: Y + X, twoZ: 2n * Z, twoDT: (2n * D * T) % PRIME };
+}
+
+function negate({ minus, plus, twoZ, twoDT }: Summand): Summand {
+  return { minus: plus, plus: minus, twoZ, twoDT: -twoDT };
+}
+
+/** RFC 8032, "Point Addition". Complete: there are no special cases. */
+function add({ X, Y, Z, T }: Extended, { minus, plus, twoZ, twoDT }: Summand): Extended {
+  const a = (Y - X) * minus;
+  const b = (Y + X) * plus;
+  const c = T * twoDT;
+  const d = Z * twoZ;
+  return extended(fold(b - a), fold(d - c), fold(d + c), fold(b + a));
+}
+
+/** RFC 8032, "Point Addition", for a point and itself. */
+function double({ X, Y, Z }: Extended): Extended {
+  const a = X * X;
+  const b = Y * Y;
+  const g = fold(a - b);
+  return extended(fold(-2n * X * Y), fold(2n * Z * Z) + g, g, fold(a + b));
+}
+
+function extended(e: bigint, f: bigint, g: bigint, h: bigint): Extended {
+  return { X: fold(fold(e * f)), Y: fold(fold(g * h)), Z: fold(fold(f * g)), T: fold(fold(e * h)) };
+}
+
+/** The same modulo the prime, for 2^256 is 38: from below 2^(256 + n) in size to below 2^256 + 2^(n + 6). Twice as fast as %. */
+function fold(n: bigint): bigint {
+  return (n >> 256n) * 38n + BigInt.asUintN(256, n);
+}
+
+function pointOf({ X, Y, Z, T }: Extended): Point {
+  const reduced = (n: bigint): bigint => ((n % PRIME) + PRIME) % PRIME;
+  return new Point(reduced(X), reduced(Y), reduced(Z), reduced(T));
 }
 
 /** The sum of all multiples, in one walk down their bits (Straus). */
 export function sumOfMultiples(...multiples: readonly Multiple[]): Point {
   const rows = multiples.flatMap(rowsOf);
-  let sum = Point.ZERO;
+  let sum: Extended = Point.ZERO;
   for (let bit = Math.max(...rows.map(({ digits }) => digits.length)) - 1; bit >= 0; bit--) {
-    sum = sum.double();
+    sum = double(sum);
     for (const { table, digits } of rows) {
       const digit = digits[bit] ?? 0;
-      const multiple = table[Math.abs(digit) >> 1];
-      if (digit !== 0 && multiple !== undefined) sum = digit > 0 ? sum.add(multiple) : sum.subtract(multiple);
+      const summand = table[Math.abs(digit) >> 1];
+      if (digit !== 0 && summand !== undefined) sum = add(sum, digit > 0 ? summand : negate(summand));
     }
   }
-  return sum;
+  return pointOf(sum);
 }
 
 interface Row {
-  readonly table: readonly Point[];
+  readonly table: Table;
   readonly digits: readonly number[];
 }
 

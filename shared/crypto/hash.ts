@@ -14,7 +14,7 @@ export function sha256(bytes: Uint8Array): Hash {
 }
 
 /** SHA-512 (FIPS 180-4): any bytes to 64. */
-export function sha512(bytes: Uint8Array): Uint8Array {
+export function sha512(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   return nobleSha512(bytes);
 }
 
