@@ -5,7 +5,7 @@
  */
 import { parsePolicy } from "../shared/log/policy.ts";
 import { checkPublicCode, encodePublicCode, parseMatrixLink } from "../shared/codes/public-code.ts";
-import { decodeUnpadded } from "../shared/encoding.ts";
+import { decodeUnpadded, encodeUnpadded } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { MATRIX_NAMES, serverOfUser } from "../shared/messages.ts";
 import type { HeadPart } from "../shared/messages.ts";
@@ -337,9 +337,10 @@ export class ContactKeyVerification {
   async markVerified(userId: string, publicCode: string): Promise<void> {
     const code = codeFor(userId, publicCode.trim());
     const { store, entry } = await this.#readMasterKey(userId);
-    if (store === undefined) throw new VerdictError("identity-missing", "the contact has no digital identity yet");
+    const key = store ?? entry;
+    if (key === undefined) throw new VerdictError("identity-missing", "the contact has no digital identity yet");
     try {
-      for (const key of [store, entry].filter((read) => read !== undefined)) checkPublicCode(code, userId, key);
+      for (const read of [store, entry].filter((each) => each !== undefined)) checkPublicCode(code, userId, read);
     } catch (error) {
       if (!(error instanceof VerificationError)) throw error;
       if (error.code === "malformed") throw new VerdictError("code-malformed", error.message, { cause: error });
@@ -347,7 +348,7 @@ export class ContactKeyVerification {
       throw new VerdictError("code-mismatch", "the code belongs to another identity", { cause: error });
     }
     await this.#unlock();
-    await this.#pin(userId, store, "public-code", false);
+    await this.#pin(userId, key, "public-code", false);
   }
 
   /** The versions of a user's keys in the log, newest first. Throws when the log can't be asked. */
@@ -672,12 +673,11 @@ export class ContactKeyVerification {
     }
   }
 
+  /** Pins exactly this key, which was compared. */
   async #pin(userId: string, masterKey: Uint8Array, method: PinMethod, sign: boolean): Promise<void> {
-    const { masterKey: held } = await readStore(this.#client, userId);
-    if (held === undefined)
-      throw new VerdictError("compare-key-changed", "the contact has no digital identity any more");
-    await this.#state.add({ kind: "pin", userId, masterKey: held, method });
-    if (sign) await signContact(this.#client, userId, held, true);
+    const compared = encodeUnpadded(masterKey);
+    await this.#state.add({ kind: "pin", userId, masterKey: compared, method });
+    if (sign) await signContact(this.#client, userId, compared, true);
     await this.#monitor.refresh(userId);
   }
 

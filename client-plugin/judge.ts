@@ -121,7 +121,7 @@ function neverLogged(known: Known, batch: readonly SeenKey[]): Finding {
 
 /** The store is what an older version said, or lacks something of the newest. */
 function isBehind({ entry, store }: Known): boolean {
-  if (entry?.kind !== "keys") return false;
+  if (entry?.kind !== "keys" || !store.tracked) return false;
   const [newest, held] = [keysOfEntry(entry), keysOfStore(store)];
   const unreadable = (deviceId: string | undefined): boolean =>
     deviceId !== undefined && entry.devices.get(deviceId)?.kind === "unreadable";
@@ -220,7 +220,7 @@ function verdictOf(known: Known, { pending, behind }: KeyJudgement): Verdict {
   if (entry?.kind === "closed") return unchecked("account-closed");
   if (entry?.kind === "refused") return unchecked("entry-refused");
   const master = masterOf(entry);
-  if (master === undefined || store.masterKey === undefined) return unchecked("identity-missing");
+  if (master === undefined || (store.tracked && store.masterKey === undefined)) return unchecked("identity-missing");
   return pinVerdict(known, master) ?? groundVerdict(known);
 }
 

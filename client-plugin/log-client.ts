@@ -53,7 +53,7 @@ export class ServiceFailure extends Error {
 export type Fetch = (url: string, init?: RequestInit) => Promise<Response>;
 
 /** A request that takes longer counts as offline. */
-const REQUEST_TIMEOUT_MS = 15_000;
+const REQUEST_TIMEOUT_MS = 30_000;
 /** Largest body read, in bytes; 50 versions of 64 KiB fit. */
 const MAX_BODY_BYTES = 4_194_304;
 const MAX_WELL_KNOWN_BYTES = 65_536;

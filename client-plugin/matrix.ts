@@ -147,6 +147,8 @@ export interface StoreDevice {
 
 /** What encryption uses for one user: the crypto store's view, never a fresh answer of the server. */
 export interface StoreKeys {
+  /** Whether encryption follows this user's devices; false: nothing is encrypted to them, and the rest is empty. */
+  readonly tracked: boolean;
   readonly masterKey?: string;
   readonly selfSigningKey?: string;
   readonly devices: ReadonlyMap<string, StoreDevice>;
@@ -159,13 +161,11 @@ export function cryptoOf(client: ClientLike): CryptoLike {
   return crypto;
 }
 
-/**
- * Reads what the crypto store holds for a user. A user nobody tracks yet is downloaded once: then nothing is encrypted
- * to them, and the answer only serves to show something.
- */
+/** Reads what the crypto store holds for a user. Downloads nothing: what it does not hold is not used. */
 export async function readStore(client: ClientLike, userId: string): Promise<StoreKeys> {
   const crypto = cryptoOf(client);
-  const devices = (await crypto.getUserDeviceInfo([userId], true)).get(userId) ?? new Map<string, DeviceLike>();
+  const devices = (await crypto.getUserDeviceInfo([userId])).get(userId);
+  if (devices === undefined) return { tracked: false, devices: new Map() };
   const read = new Map<string, StoreDevice>();
   for (const [deviceId, device] of devices) {
     const status = await crypto.getDeviceVerificationStatus(userId, deviceId);
@@ -175,7 +175,7 @@ export async function readStore(client: ClientLike, userId: string): Promise<Sto
       signedByOwner: status?.signedByOwner ?? false,
     });
   }
-  return { ...(await readIdentity(crypto, userId)), devices: read };
+  return { tracked: true, ...(await readIdentity(crypto, userId)), devices: read };
 }
 
 async function readIdentity(

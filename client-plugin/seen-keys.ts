@@ -89,6 +89,7 @@ function keysOfUser(answer: Record<string, unknown>, userId: string): StoreKeys 
     devices.set(deviceId, { ed25519, curve25519, signedByOwner: false });
   }
   return {
+    tracked: true,
     ...(masterKey === undefined ? {} : { masterKey }),
     ...(selfSigningKey === undefined ? {} : { selfSigningKey }),
     devices,

@@ -62,7 +62,7 @@ export class Verifier {
     const { client, clock, storage, raise } = this.#options;
     const memory = await this.#memory(userId);
     const store = await readStore(client, userId);
-    noteSeen(memory.seen, keysOfStore(store), clock.now(), true);
+    if (store.tracked) noteSeen(memory.seen, keysOfStore(store), clock.now(), true);
     const outcome = await this.#judged(userId, memory, store);
     await raise(userId, outcome.findings);
     await writeMemory(storage, userId, memory);
@@ -75,7 +75,8 @@ export class Verifier {
     const memory = await this.#memory(userId);
     const before = memory.seen.length;
     const ids = keysOfStore(keys);
-    for (const id of memory.checkedKeys ?? []) ids.delete(id);
+    const logged = memory.entry === undefined ? [] : keysOfEntry(parseEntry(utf8(memory.entry), userId));
+    for (const id of [...(memory.checkedKeys ?? []), ...logged]) ids.delete(id);
     noteSeen(memory.seen, ids, this.#options.clock.now(), false);
     if (memory.seen.length !== before) await writeMemory(this.#options.storage, userId, memory);
     return memory.seen.length !== before;
@@ -260,10 +261,7 @@ function headOf({ head: { checkpoint, record } }: Looked): { size: number; times
 }
 
 /** What the log must not contradict: the state accepted last, and per settling epoch the newest accepted by then. */
-export function knownOf({
-  accepted,
-  unsettled,
-}: Pick<ContactMemory, "accepted" | "unsettled">): KnownOfUser & {
+export function knownOf({ accepted, unsettled }: Pick<ContactMemory, "accepted" | "unsettled">): KnownOfUser & {
   acceptedBy: (epoch: number) => AcceptedLeaf | undefined;
 } {
   const acceptedBy = (settling: number): AcceptedLeaf | undefined => {

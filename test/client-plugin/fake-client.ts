@@ -243,7 +243,9 @@ export class FakeClient implements ClientLike {
   #crypto(): CryptoLike {
     return {
       getUserDeviceInfo: async (userIds) =>
-        await Promise.resolve(new Map(userIds.map((id) => [id, this.#devices(id)] as const))),
+        await Promise.resolve(
+          new Map(userIds.filter((id) => this.store.has(id)).map((id) => [id, this.#devices(id)] as const)),
+        ),
       getOwnDeviceKeys: async () => {
         const keys = keysOf(this.me, this.deviceId);
         const [ed25519 = "", curve25519 = ""] = [keys[`ed25519:${this.deviceId}`], keys[`curve25519:${this.deviceId}`]];

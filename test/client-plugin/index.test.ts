@@ -103,6 +103,18 @@ describe("ContactKeyVerification", () => {
     world.stop();
   });
 
+  it("looks at the log alone for somebody to whom nothing is encrypted yet", async () => {
+    const world = new World();
+    world.client.store.delete(ALICE);
+    await world.start();
+    assert.deepEqual(world.verdict(), { kind: "unchecked", reason: "first-look" });
+    world.client.update(world.alice);
+    await world.pass(2_000);
+    assert.deepEqual(world.verdict(), { kind: "unchecked", reason: "first-look" });
+    assert.deepEqual(world.codes(), []);
+    world.stop();
+  });
+
   it("stays silent when a contact adds and removes a device", async () => {
     const world = new World();
     await world.start();
