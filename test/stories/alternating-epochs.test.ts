@@ -1,3 +1,4 @@
+import { HOUR_MS } from "../../shared/parameters.ts";
 import { GHOST } from "../support/attacks.ts";
 import { forgedDevice } from "../support/forged-keys.ts";
 import { story } from "../support/story.ts";
@@ -13,6 +14,8 @@ story("two readers shown alternating epochs of one log: Bob has been shown a gho
   await bob.seesDevice(alice, GHOST);
   await bob.ckv.refresh(alice.userId);
   await scene.advance(20_000);
+  await scene.advance(20_000);
+  await bob.ckv.refresh(alice.userId);
 
   await bob.isWarned("settle-vanished");
   return { bob: ["evidence settle-vanished about alice"] };
@@ -28,8 +31,8 @@ story("two readers shown alternating epochs of one log: the settling epoch has t
   await scene.lies.ghostDevice(alice.account, [bob.userId], ghost);
   await bob.seesDevice(alice, GHOST);
   await bob.ckv.refresh(alice.userId);
-  await scene.advance(20_000);
+  await scene.advance(HOUR_MS);
 
   await alice.isWarned("settle-vanished");
-  return { alice: ["evidence settle-vanished about alice"] };
+  return { alice: ["evidence settle-vanished about alice"], bob: ["notice device-unsigned about alice"] };
 });

@@ -198,8 +198,14 @@ export class Scene {
   async #checkAll(): Promise<void> {
     const userIds = new Set(this.#people.map(({ userId }) => userId));
     for (const person of this.#people.filter(({ running }) => running)) {
-      for (const userId of userIds) await person.ckv.refresh(userId);
+      for (const userId of userIds) await this.#inTime(person, userId);
     }
+  }
+
+  async #inTime(person: Person, userId: string): Promise<void> {
+    const hung = delay(PATIENCE_MS, "hung", { signal: this.signal, ref: false });
+    const done = person.ckv.refresh(userId);
+    assert.notEqual(await Promise.race([done, hung]), "hung", `${person.name} never finishes checking ${userId}`);
   }
 
   told(): Told {
