@@ -29,6 +29,8 @@ export class Chat {
   #roomId: string | undefined;
   #tab: Tab = "verify";
   #drawing = false;
+  /** Whether the newest message is in view, and stays there. */
+  #atEnd = true;
 
   constructor({ client, ckv, logOut }: ChatOptions) {
     this.#client = client;
@@ -54,6 +56,12 @@ export class Chat {
 
   /** Shows the chat in `place`. */
   show(place: HTMLElement): void {
+    this.#list.addEventListener("scroll", () => {
+      this.#atEnd = this.#list.scrollHeight - this.#list.scrollTop - this.#list.clientHeight < 80;
+    });
+    new ResizeObserver(() => {
+      this.#keepEnd();
+    }).observe(this.#list);
     place.replaceChildren(this.#notices, h("div", { class: "app" }, this.#rooms, this.#main, this.#panel));
     document.addEventListener("ckv-compare", (event) => {
       if (event instanceof CustomEvent && typeof event.detail === "string") {
@@ -195,7 +203,7 @@ export class Chat {
     return h("header", {}, back, h("h2", {}, nameOf(this.#client, partner)), this.#badge(partner, false), verify);
   }
 
-  #button(text: string, className: string, onClick: () => void): HTMLElement {
+  #button(text: string, className: string, onClick: () => void): HTMLButtonElement {
     return h("button", { type: "button", class: className, onClick }, text);
   }
 
@@ -241,9 +249,12 @@ export class Chat {
   }
 
   #drawTimeline(room: Room): void {
-    const atEnd = this.#list.scrollHeight - this.#list.scrollTop - this.#list.clientHeight < 80;
     this.#list.replaceChildren(...timelineOf(this.#client, room, this.#ckv));
-    if (atEnd) this.#list.scrollTop = this.#list.scrollHeight;
+    this.#keepEnd();
+  }
+
+  #keepEnd(): void {
+    if (this.#atEnd) this.#list.scrollTop = this.#list.scrollHeight;
   }
 
   /** Opens the panel about the person of the open chat, or of the chat with `userId`. */
@@ -283,7 +294,17 @@ export class Chat {
     const name = { verify: "ckv-compare", history: "ckv-history", own: "ckv-own-code" } as const;
     const element = h(name[this.#tab], attributes);
     element.ckv = this.#ckv;
-    return this.#tab === "own" ? h("div", { class: "own" }, element, this.#switch()) : element;
+    return h("div", { class: "about" }, element, this.#tab === "own" ? this.#switch() : this.#checkNow(userId));
+  }
+
+  #checkNow(userId: string): HTMLElement {
+    const button = this.#button("Check now", "", () => {
+      button.disabled = true;
+      void this.#ckv.refresh(userId).then(() => {
+        button.disabled = false;
+      });
+    });
+    return h("section", { class: "switch" }, h("p", {}, "Keys are checked by themselves when they change."), button);
   }
 
   /** Contact Key Verification of the own account, on or off. */

@@ -1,6 +1,13 @@
 /** A Matrix session in the browser: log in, keep it for the next visit, and set up the account's digital identity. */
-import { ClientEvent, PendingEventOrdering, SyncState, createClient } from "matrix-js-sdk";
-import type { MatrixClient } from "matrix-js-sdk";
+import {
+  ClientEvent,
+  MatrixClient,
+  MatrixScheduler,
+  MemoryStore,
+  PendingEventOrdering,
+  SyncState,
+  createClient,
+} from "matrix-js-sdk";
 import { decodeRecoveryKey } from "matrix-js-sdk/lib/crypto-api/index.js";
 import type { CryptoApi } from "matrix-js-sdk/lib/crypto-api/index.js";
 import type { Logger } from "matrix-js-sdk/lib/logger.js";
@@ -77,9 +84,12 @@ function databasePrefix(userId: string, deviceId: string): string {
 /** A syncing client with Rust crypto. The recovery key is asked for at most once, when something needs it. */
 export async function openClient(session: Session, ask: AskRecoveryKey): Promise<MatrixClient> {
   let recoveryKey: Uint8Array<ArrayBuffer> | undefined;
-  const client = createClient({
+  // Not `createClient`, which gives all accounts of a browser one legacy crypto store.
+  const client = new MatrixClient({
     ...session,
     logger,
+    store: new MemoryStore(),
+    scheduler: new MatrixScheduler(),
     cryptoCallbacks: {
       getSecretStorageKey: async ({ keys }) => {
         const keyId = Object.keys(keys)[0];

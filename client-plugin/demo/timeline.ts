@@ -18,13 +18,14 @@ export function timelineOf(client: MatrixClient, room: Room, ckv: WarningSource)
 
 function itemOf(client: MatrixClient, event: MatrixEvent, ckv: WarningSource): HTMLElement | undefined {
   const mine = event.getSender() === client.getSafeUserId();
+  if (event.isDecryptionFailure()) return bubble(client, event, mine, "This message can't be decrypted.");
   switch (event.getType()) {
     case "m.room.member":
       return membershipItem(client, event);
     case "m.room.encryption":
       return line("Messages here are end-to-end encrypted.");
     case "m.room.encrypted":
-      return bubble(client, event, mine, event.isDecryptionFailure() ? "This message can't be decrypted." : "…");
+      return bubble(client, event, mine, "…");
     case "m.room.message":
       return mine ? (warningItem(event, ckv) ?? messageItem(client, event, mine)) : messageItem(client, event, mine);
     default:

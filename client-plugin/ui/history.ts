@@ -15,10 +15,11 @@ export interface HistorySource {
 
 const CSS = `
 :host { display: block; }
-ol { list-style: none; display: grid; position: relative; }
-ol::before { content: ""; position: absolute; inset-block: 0.75rem; inset-inline-start: 0.9375rem; width: 2px; background: var(--line); }
+ol { list-style: none; display: grid; }
+li:not(:last-child)::before { content: ""; position: absolute; inset-block: 0.75rem -0.75rem; inset-inline-start: 0.9375rem;
+  width: 2px; background: var(--line); }
 li { display: grid; grid-template-columns: 2rem 1fr; gap: 0.75rem; padding-block: 0.5rem; position: relative; }
-.dot { width: 2rem; height: 2rem; border-radius: 50%; display: grid; place-items: center; background: var(--bg);
+.dot { width: 2rem; height: 2rem; border-radius: 50%; display: grid; place-items: center; background: var(--bg); z-index: 1;
   border: 2px solid var(--line); color: var(--muted); }
 .dot.reset { border-color: var(--note); color: var(--note); background: var(--note-ground); }
 .what { font-weight: 600; overflow-wrap: anywhere; }

@@ -47,13 +47,18 @@ export const ATTACKS: Readonly<Record<AttackName, AttackWords>> = {
     title: "Forked log",
     does: "A copy of the log, with the true signing key, goes on by itself, and from now on answers Bob in the log's place.",
     seen: [
-      "Every answer of the copy is signed and proven without a flaw. But it is not the log Bob has seen before.",
-      "Within seconds Bob is warned. The details hold a proof that convinces anyone: two heads that can't both be true.",
+      "For a while all looks well to Bob: each answer of the copy is signed and proven without a flaw.",
+      "Wait 15 seconds, then press “Stop lying”: Bob sees the true log again. Within seconds he is warned.",
+      "The details hold a proof that convinces anyone: two signed heads that can't both be true.",
     ],
   },
   "silent-log": {
     title: "Silent log",
     does: "The log no longer answers Bob.",
-    seen: ["Bob's badge for Alice turns grey at the next check.", "No warning: a broken network is no attack."],
+    seen: [
+      "At first nothing: what was checked stays checked.",
+      "Press “Verify” and “Check now” in Bob's chat: his badge for Alice turns grey.",
+      "No warning: a broken network is no attack.",
+    ],
   },
 };

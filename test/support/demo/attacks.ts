@@ -5,9 +5,6 @@ import type { SynapseUser } from "../synapse.ts";
 import type { World } from "../world.ts";
 import type { AttackName } from "./attack-list.ts";
 
-/** The log closes an epoch a second; after this both branches of a forked one have gone on. */
-const GROWTH_MS = 2_500;
-
 export class Attacker {
   readonly #world: World;
   readonly #alice: SynapseUser;
@@ -45,7 +42,7 @@ export class Attacker {
       case "forked-log":
         return await this.#forkLog();
       case "silent-log":
-        return await this.#silenceLog();
+        return this.#answerBob("nobody");
     }
   }
 
@@ -56,44 +53,28 @@ export class Attacker {
     return deviceId;
   }
 
-  /** Bob sees the true log go on, and is then answered by a copy that has gone on by itself. */
+  /** A copy that goes on by itself answers Bob; it has grown past what he has seen before it does. */
   async #forkLog(): Promise<Attack> {
-    const { switchboard } = this.#world;
+    const seen = await this.#world.size();
     const copy = await this.#world.copyLog();
     await copy.goOn();
-    await delay(GROWTH_MS);
-    await this.#look();
-    const seen = await this.#world.size();
     while (copy.size <= seen + 1) await delay(100);
-    switchboard.route(this.#bob.userId, { to: copy.url });
-    await this.#look();
+    const attack = this.#answerBob(copy.url);
     return {
       stop: async () => {
-        switchboard.route(this.#bob.userId, undefined);
+        await attack.stop();
         await copy.close();
-        await this.#look();
       },
     };
   }
 
-  async #silenceLog(): Promise<Attack> {
-    const { switchboard } = this.#world;
-    switchboard.route(this.#bob.userId, { to: "nobody" });
-    await this.#look();
+  #answerBob(to: string): Attack {
+    this.#world.switchboard.route(this.#bob.userId, { to });
     return {
       stop: async () => {
-        switchboard.route(this.#bob.userId, undefined);
-        await this.#look();
+        this.#world.switchboard.route(this.#bob.userId, undefined);
+        await Promise.resolve();
       },
     };
-  }
-
-  /** Makes Bob's client check Alice now: a renamed device is a changed list of devices. */
-  async #look(): Promise<void> {
-    const { accessToken, deviceId } = this.#alice;
-    const path = `${this.#world.synapse.url}/_matrix/client/v3/devices/${encodeURIComponent(deviceId)}`;
-    const body = JSON.stringify({ display_name: `Alice's ${String(performance.now())}` });
-    const answer = await fetch(path, { method: "PUT", headers: { authorization: `Bearer ${accessToken}` }, body });
-    if (!answer.ok) throw new Error(`renaming a device: ${String(answer.status)}`);
   }
 }

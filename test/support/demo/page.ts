@@ -12,8 +12,9 @@ interface DemoState {
 }
 
 const seconds = (ms: number): string => `${String(ms / 1_000)} s`;
-const status: HTMLElement = h("div", { class: "status", role: "status" });
-const buttons = new Map<AttackName, HTMLButtonElement>();
+const status: HTMLElement = h("p", { class: "status", role: "status" });
+/** Per attack: its button, and where stands what should be seen of it while it goes on. */
+const cards = new Map<AttackName, { readonly button: HTMLButtonElement; readonly seen: HTMLElement }>();
 const stop: HTMLButtonElement = h(
   "button",
   { type: "button", class: "stop", onClick: () => void act("stop") },
@@ -31,12 +32,6 @@ async function show(): Promise<void> {
 }
 
 function panel({ mergeDelayMs, slackMs }: DemoState): HTMLElement {
-  const cards = ATTACK_NAMES.map((name) => {
-    const { title, does } = ATTACKS[name];
-    const button = h("button", { type: "button", onClick: () => void act(name) }, title);
-    buttons.set(name, button);
-    return h("li", {}, button, h("p", {}, does));
-  });
   const patience =
     `The log of this demo puts a change on record within ${seconds(mergeDelayMs)}, and its clients wait ` +
     `${seconds(slackMs)} more before they accuse anybody. Both are 60 s in earnest.`;
@@ -45,33 +40,45 @@ function panel({ mergeDelayMs, slackMs }: DemoState): HTMLElement {
     { class: "attacker", "aria-labelledby": "attacker" },
     h("h2", { id: "attacker" }, "Be the attacker"),
     status,
-    h("ul", {}, ...cards),
+    h("ul", {}, ...ATTACK_NAMES.map(card)),
     stop,
     h("p", { class: "small" }, patience),
   );
 }
 
+function card(name: AttackName): HTMLElement {
+  const { title, does } = ATTACKS[name];
+  const button = h("button", { type: "button", onClick: () => void act(name) }, title);
+  const seen = h("div", { class: "seen" });
+  cards.set(name, { button, seen });
+  return h("li", {}, button, h("p", {}, does), seen);
+}
+
 /** Shows which attack is going on, and what should be seen of it. */
 function draw(current: AttackName | undefined): void {
-  for (const [name, button] of buttons) button.setAttribute("aria-pressed", String(name === current));
-  stop.disabled = current === undefined;
-  if (current === undefined) {
-    status.replaceChildren(h("p", {}, "Everybody is told the truth."));
-    return;
+  for (const [name, { button, seen }] of cards) {
+    button.setAttribute("aria-pressed", String(name === current));
+    const lines = name === current ? ATTACKS[name].seen : [];
+    seen.replaceChildren(...(lines.length === 0 ? [] : [h("h3", {}, "What should be seen"), listOf(lines)]));
   }
-  const { title, seen } = ATTACKS[current];
-  const list = h("ol", {}, ...seen.map((line) => h("li", {}, line)));
-  status.replaceChildren(h("h3", {}, `${title}: what should be seen`), list);
+  stop.disabled = current === undefined;
+  status.textContent =
+    current === undefined ? "Everybody is told the truth." : `Bob is lied to: ${ATTACKS[current].title}.`;
+}
+
+function listOf(lines: readonly string[]): HTMLElement {
+  return h("ol", {}, ...lines.map((line) => h("li", {}, line)));
 }
 
 async function act(name: AttackName | "stop"): Promise<void> {
-  for (const button of [...buttons.values(), stop]) button.disabled = true;
+  const buttons = [...cards.values()].map(({ button }) => button);
+  for (const button of [...buttons, stop]) button.disabled = true;
   try {
     draw((await ask("POST", `/attack/${name}`)).attack);
   } catch (error) {
-    status.replaceChildren(h("p", {}, error instanceof Error ? error.message : "That did not work."));
+    status.textContent = error instanceof Error ? error.message : "That did not work.";
   }
-  for (const button of buttons.values()) button.disabled = false;
+  for (const button of buttons) button.disabled = false;
 }
 
 async function ask(method: string, path: string): Promise<DemoState> {
