@@ -18,6 +18,7 @@ import {
   encodeUser,
   encodeVersion,
   epochKey,
+  parseChunk,
   parseEpoch,
   positionOf,
   promiseKey,
@@ -26,7 +27,7 @@ import {
   versionKey,
 } from "./store/records.ts";
 import type { ChangeRow, Tip } from "./store/records.ts";
-import { getReferenced } from "./store/store.ts";
+import { getReferenced, IntegrityError } from "./store/store.ts";
 import type { KeyValue, Reads } from "./store/store.ts";
 
 /** An epoch that is computed but neither signed nor written. */
@@ -90,10 +91,9 @@ export class EpochBuilder {
       epoch,
       grown.map(({ row }) => row),
     );
-    const map = this.#map.apply(
-      grown.map(({ leaf }) => leaf),
-      { epoch, isSettling, settledBefore: this.#settlingEpoch },
-    );
+    const leaves = grown.map(({ leaf }) => leaf);
+    checkHistories(leaves, epoch, changes.puts);
+    const map = this.#map.apply(leaves, { epoch, isSettling, settledBefore: this.#settlingEpoch });
     const next: EpochRecord = {
       epoch,
       timestampMs,
@@ -132,6 +132,25 @@ export class EpochBuilder {
   #intervalOf(timestampMs: number): number {
     return Math.floor(timestampMs / this.#settleMs);
   }
+}
+
+/** The second path of the histories: from the change list as it is stored, the same leaves come out. */
+function checkHistories(leaves: readonly StoredLeaf[], epoch: number, puts: readonly KeyValue[]): void {
+  let row = 0;
+  for (const { value } of puts) {
+    for (const { index, before, commitments } of parseChunk(value)) {
+      const [leaf, position] = [leaves[row], positionOf(epoch, row)];
+      const tip = commitments.reduce((history, commitment) => appendToTip(history, commitment, position), before);
+      const same =
+        leaf !== undefined &&
+        tip.size === leaf.n &&
+        Buffer.compare(index, leaf.index) === 0 &&
+        Buffer.compare(rootOfTip(tip), leaf.historyRoot) === 0;
+      if (!same) throw new IntegrityError("a history came out differently the second time");
+      row += 1;
+    }
+  }
+  if (row !== leaves.length) throw new IntegrityError("a change list has another number of rows");
 }
 
 interface GrownHistory {

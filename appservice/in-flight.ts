@@ -6,7 +6,7 @@ import type { KeyValue, Reads } from "./store/store.ts";
  */
 export class InFlightReads implements Reads {
   readonly #reads: Reads;
-  /** Written by `add` and `settle`; the newest value of a key wins. */
+  /** Written by `add`; the newest value of a key wins. */
   readonly #values = new Map<string, Uint8Array>();
 
   constructor(reads: Reads) {
@@ -22,16 +22,19 @@ export class InFlightReads implements Reads {
     return this.#reads.range(from, to, limit);
   }
 
-  add(puts: readonly KeyValue[]): void {
-    for (const { key, value } of puts) this.#values.set(nameOf(key), value);
-  }
-
-  /** These are on disk now; a newer value of the same key stays. */
-  settle(puts: readonly KeyValue[]): void {
-    for (const { key, value } of puts) {
+  /** Returns what is to be called once these are on disk; a newer value of the same key stays. */
+  add(puts: readonly KeyValue[]): () => void {
+    const names = puts.map(({ key, value }) => {
       const name = nameOf(key);
-      if (this.#values.get(name) === value) this.#values.delete(name);
-    }
+      this.#values.set(name, value);
+      return name;
+    });
+    return () => {
+      puts.forEach(({ value }, i) => {
+        const name = names[i] ?? "";
+        if (this.#values.get(name) === value) this.#values.delete(name);
+      });
+    };
   }
 }
 

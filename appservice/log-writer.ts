@@ -248,9 +248,9 @@ export class LogWriter {
     if (nowMs <= this.#builder.last.timestampMs) return false;
     const built = this.#builder.build(this.#pending.take(this.#parts.maxChanges, nowMs), nowMs, this.#configurationHash);
     for (const merged of built.merged) this.#pending.advance(merged);
-    this.#reads.add(built.puts);
+    const settle = this.#reads.add(built.puts);
     const [before, settings] = [this.#tail, this.#settings];
-    this.#tail = before.then(() => this.#seal(built, settings));
+    this.#tail = before.then(() => this.#seal(built, settings, settle));
     // Reported by whoever waits for the tail; here only the epoch before counts.
     this.#tail.catch(() => undefined);
     await before;
@@ -263,7 +263,8 @@ export class LogWriter {
   }
 
   /** Signs, writes and hands over. The order of these steps is what makes two heads of one size impossible. */
-  async #seal(built: BuiltEpoch, { configuration, configurationText, logKey }: LogSettings): Promise<void> {
+  async #seal(built: BuiltEpoch, settings: LogSettings, settle: () => void): Promise<void> {
+    const { configuration, configurationText, logKey } = settings;
     const { store, anchor, keys, handOver } = this.#parts;
     const before = this.#head;
     if (built.epoch !== before.epoch + 1) throw new IntegrityError("an epoch does not follow the one before");
@@ -278,7 +279,7 @@ export class LogWriter {
     });
     anchor.replace(before.note, note);
     this.#head = head;
-    this.#reads.settle(built.puts);
+    settle();
     await handOver({
       epoch: built.epoch,
       note,

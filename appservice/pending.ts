@@ -1,9 +1,9 @@
 /** Changes that wait for an epoch: per user in order, version and commitment fixed from the moment they are taken. */
-import { randomBytes } from "node:crypto";
-import { commit } from "../shared/crypto/commitment.ts";
 import type { Hash } from "../shared/crypto/hash.ts";
 import { equalBytes } from "../shared/encoding.ts";
 import { DAY_MS, MAX_VERSIONS_PER_DAY, MAX_VERSIONS_PER_EPOCH } from "../shared/parameters.ts";
+import { commitNatively } from "./native-commitment.ts";
+import { randomOpening } from "./openings.ts";
 import type { Tip } from "./store/records.ts";
 
 /** One version that no epoch has merged yet. */
@@ -89,8 +89,8 @@ export class PendingChanges {
     const newestVersion = waiting.merged.tip.size + waiting.queue.length;
     if (newestEntry !== undefined && equalEntries(newestEntry, entry)) return newestVersion;
     this.#checkRoom(waiting);
-    const [version, opening] = [newestVersion + 1, randomBytes(32)];
-    const commitment = commit({ userId: merged.userId, version, entry, opening });
+    const [version, opening] = [newestVersion + 1, randomOpening()];
+    const commitment = commitNatively({ userId: merged.userId, version, entry, opening });
     waiting.queue.push({ version, entry, opening, commitment, observedMs, promise: undefined, durable: false });
     this.#waiting.set(merged.userId, waiting);
     return version;

@@ -1,6 +1,6 @@
 /** The batch proof of the map for auditors, straight from tiles: the bytes of `proveMapBatch` in the core, made faster. */
 import { bitAt } from "../../shared/map/map-proof.ts";
-import { HASH_WORDS, LEAF_CONTENT_BYTES } from "./map-hash.ts";
+import { HASH_WORDS, LEAF_CONTENT_BYTES } from "./fixed-hash.ts";
 import { INNER, LEAF, LINK } from "./map-tiles.ts";
 import type { Tile } from "./map-tiles.ts";
 

@@ -3,9 +3,8 @@
  * subtree ends, so that any version or inner hash is found in a number of steps that grows with the logarithm of n.
  */
 import type { Hash } from "../../shared/crypto/hash.ts";
-import { historyLeaf } from "../../shared/history/history.ts";
-import { frontierRoot, HISTORY_DOMAINS, nodeHash } from "../../shared/merkle/tree.ts";
 import type { HashReader } from "../../shared/merkle/tree.ts";
+import { hashHistoryLeaf, hashHistoryNode } from "./fixed-hash.ts";
 import { chunkOf, epochOf, parseChunk } from "./records.ts";
 import type { ChangeRow, Position, Tip } from "./records.ts";
 import { getReferenced, IntegrityError } from "./store.ts";
@@ -16,12 +15,12 @@ export const EMPTY_TIP: Tip = { size: 0, hashes: [], positions: [] };
 /** The history with one more version, merged in the row at `position`. */
 export function appendToTip(tip: Tip, commitment: Hash, position: Position): Tip {
   const [hashes, positions] = [[...tip.hashes], [...tip.positions]];
-  let joined = historyLeaf({ version: tip.size + 1, epoch: epochOf(position), commitment });
+  let joined: Hash = hashHistoryLeaf(tip.size + 1, epochOf(position), commitment);
   for (let rest = tip.size; rest % 2 === 1; rest = Math.floor(rest / 2)) {
     const left = hashes.pop();
     positions.pop();
     if (left === undefined) throw new IntegrityError("a history is short of hashes");
-    joined = nodeHash(HISTORY_DOMAINS, left, joined);
+    joined = hashHistoryNode(left, joined);
   }
   hashes.push(joined);
   positions.push(position);
@@ -30,7 +29,7 @@ export function appendToTip(tip: Tip, commitment: Hash, position: Position): Tip
 
 /** The root of a history of at least one version. */
 export function rootOfTip(tip: Tip): Hash {
-  return frontierRoot(HISTORY_DOMAINS, tip);
+  return tip.hashes.reduceRight((right, left) => hashHistoryNode(left, right));
 }
 
 /** The row at a position. */
@@ -89,11 +88,11 @@ export class HistoryReader {
     const last = (index + 1) * 2 ** level;
     const { position, commitment } = this.version(last);
     const left = [...this.before(last).hashes];
-    let joined = historyLeaf({ version: last, epoch: epochOf(position), commitment });
+    let joined: Hash = hashHistoryLeaf(last, epochOf(position), commitment);
     for (let i = 0; i < level; i++) {
       const sibling = left.pop();
       if (sibling === undefined) throw new IntegrityError("a history is short of hashes");
-      joined = nodeHash(HISTORY_DOMAINS, sibling, joined);
+      joined = hashHistoryNode(sibling, joined);
     }
     return joined;
   }

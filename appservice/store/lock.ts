@@ -1,5 +1,6 @@
 import { connect, createServer } from "node:net";
 import type { Server } from "node:net";
+import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 
@@ -11,6 +12,17 @@ export class LockedError extends Error {
   constructor(directory: string, holder: string) {
     super(`${directory} is in use by process ${holder}`);
     this.name = "LockedError";
+  }
+}
+
+/** There is no log where the configuration says. */
+export class NoDataError extends Error {
+  /** sysexits.h EX_CONFIG: starting again changes nothing. */
+  readonly exitCode = 78;
+
+  constructor(directory: string) {
+    super(`there is no log in ${directory}: is "data" of the configuration right? "matrix-ckv init" makes a new one`);
+    this.name = "NoDataError";
   }
 }
 
@@ -26,13 +38,14 @@ const ANSWER_WITHIN_MS = 1_000;
 /**
  * Takes the data directory for this process: a Unix socket that listens in it, which the kernel closes with the process,
  * however that ends. LevelDB's own lock is lost when anybody in the process opens and closes its file.
- * Throws `LockedError`, naming the process that holds it.
+ * Throws `LockedError`, naming the process that holds it; `NoDataError`.
  */
 export async function takeLock(directory: string): Promise<Lock> {
   const path = resolve(join(directory, "ckv.lock"));
   if (Buffer.byteLength(path) > MAX_SOCKET_PATH) throw new Error(`${directory} is too long a path for a lock`);
   const server = await listen(path).catch(async (error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== "EADDRINUSE") throw existsSync(directory) ? error : new NoDataError(directory);
     const holder = await askHolder(path);
     if (holder !== undefined) throw new LockedError(directory, holder);
     await rm(path, { force: true });

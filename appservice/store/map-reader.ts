@@ -2,7 +2,7 @@
 import type { Hash } from "../../shared/crypto/hash.ts";
 import { isZero } from "../../shared/encoding.ts";
 import type { MapView } from "../../shared/map/map-proof.ts";
-import { HASH_WORDS, setHashWords } from "./map-hash.ts";
+import { HASH_WORDS, setHashWords } from "./fixed-hash.ts";
 import {
   ageOfTile,
   checkTile,

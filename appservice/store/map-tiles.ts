@@ -6,7 +6,7 @@
 import type { Hash } from "../../shared/crypto/hash.ts";
 import { bitAt } from "../../shared/map/map-proof.ts";
 import type { MapLeaf } from "../../shared/map/map-proof.ts";
-import { hashBytes, hashLeaf, hashNode, HASH_WORDS, sameHash, setHashWords } from "./map-hash.ts";
+import { hashBytes, hashLeaf, hashNode, HASH_WORDS, sameHash, setHashWords } from "./fixed-hash.ts";
 import { numberKey, readU64, writeU64 } from "./records.ts";
 import type { Position } from "./records.ts";
 import { IntegrityError } from "./store.ts";
@@ -17,7 +17,7 @@ export const TILE_HEIGHT = 6;
 export const TOP_DEPTH: number = 2 * TILE_HEIGHT;
 
 /** Nodes of a tile stand as in a binary heap: 1 is the uppermost, 2p and 2p + 1 are below p, from 64 on is the edge. */
-const EDGE = 1 << TILE_HEIGHT;
+export const EDGE: number = 1 << TILE_HEIGHT;
 const SLOTS = 2 * EDGE;
 
 /** A child that is not there, a leaf, a node whose children stand in this tile, a node whose children are a tile. */
@@ -37,7 +37,8 @@ export interface StoredLeaf extends MapLeaf {
 
 /** `index || u64 n || history root || u64 position`: the first 72 bytes are what the leaf's hash covers. */
 export function encodeLeaf({ index, n, historyRoot, position }: StoredLeaf): Uint8Array {
-  const buffer = Buffer.allocUnsafe(LEAF_BYTES);
+  // Leaves stay in memory for long: they must not hold a part of the shared pool.
+  const buffer = Buffer.allocUnsafeSlow(LEAF_BYTES);
   buffer.set(index, 0);
   writeU64(buffer, 32, n);
   buffer.set(historyRoot, 40);
@@ -67,8 +68,8 @@ function sameIndex(leaf: Uint8Array, index: Hash): boolean {
  * newest settling epoch for which an earlier form was kept; 0: never.
  */
 export class Tile {
-  readonly prefix: Uint8Array;
-  readonly depth: number;
+  prefix: Uint8Array;
+  depth: number;
   readonly kinds: Uint8Array = new Uint8Array(SLOTS);
   readonly hashes: Int32Array = new Int32Array(SLOTS * HASH_WORDS);
   readonly leaves: (Uint8Array | undefined)[] = [];
@@ -261,10 +262,14 @@ export function ageOfTile(bytes: Uint8Array): { readonly writtenIn: number; read
   return { writtenIn: readU64(buffer, 0), copiedFor: readU64(buffer, 8) };
 }
 
-/** A tile from its stored form, all hashes computed. */
-export function parseTile(prefix: Uint8Array, depth: number, bytes: Uint8Array): Tile {
-  const tile = new Tile(prefix, depth);
-  Object.assign(tile, ageOfTile(bytes));
+/** A tile from its stored form, all hashes computed. `spare`: a tile nobody uses, whose memory it takes. */
+export function parseTile(prefix: Uint8Array, depth: number, bytes: Uint8Array, spare?: Tile): Tile {
+  const tile = spare ?? new Tile(prefix, depth);
+  tile.prefix = prefix;
+  tile.depth = depth;
+  const { writtenIn, copiedFor } = ageOfTile(bytes);
+  tile.writtenIn = writtenIn;
+  tile.copiedFor = copiedFor;
   if (parseNode(tile, 1, bytes, HEADER_BYTES) !== bytes.length) throw new IntegrityError("a tile has bytes left over");
   return tile;
 }
@@ -272,7 +277,10 @@ export function parseTile(prefix: Uint8Array, depth: number, bytes: Uint8Array):
 function parseNode(tile: Tile, slot: number, bytes: Uint8Array, start: number): number {
   const kind = bytes[start];
   const at = start + 1;
-  if (kind === NONE) return at;
+  if (kind === NONE) {
+    tile.setNone(slot);
+    return at;
+  }
   if (kind === LEAF && at + LEAF_BYTES <= bytes.length) {
     tile.setLeaf(slot, bytes.subarray(at, at + LEAF_BYTES));
     return at + LEAF_BYTES;
@@ -295,4 +303,49 @@ export function checkTile(tile: Tile, hashes: Int32Array, at: number): Tile {
     throw new IntegrityError(`the tile at depth ${tile.depth} of the map does not have the hash that stands above it`);
   }
   return tile;
+}
+
+// ---------------------------------------------------------------------------------------------------------- second path
+
+/** One bit that flips in memory has ended a log; so what changed is hashed twice, from what is going to disk. */
+const second = new Int32Array(SLOTS * HASH_WORDS);
+
+/**
+ * Computes the changed hashes of a tile again and throws `IntegrityError` where they differ: leaves and the hashes of
+ * lower tiles from `encoded` (the stored form; undefined for a tile that stays in memory), nodes from those.
+ * `changed`: a byte per slot.
+ */
+export function checkChanged(tile: Tile, changed: Uint8Array, encoded: Uint8Array | undefined): void {
+  if (encoded !== undefined && checkEncoded(tile, 1, changed, encoded, HEADER_BYTES) !== encoded.length) throw differs();
+  for (let slot = EDGE - 1; slot >= 1; slot--) {
+    if (changed[slot] === 0 || tile.kinds[slot] !== INNER) continue;
+    takeSecond(tile, 2 * slot, changed);
+    takeSecond(tile, 2 * slot + 1, changed);
+    hashNode(second, 2 * slot * HASH_WORDS, (2 * slot + 1) * HASH_WORDS, second, slot * HASH_WORDS);
+    if (!sameHash(second, slot * HASH_WORDS, tile.hashes, slot * HASH_WORDS)) throw differs();
+  }
+}
+
+/** Puts the hash of a child in place, unless it is a changed node and was just computed. */
+function takeSecond(tile: Tile, slot: number, changed: Uint8Array): void {
+  if (slot < EDGE && changed[slot] === 1 && tile.kinds[slot] === INNER) return;
+  for (let i = slot * HASH_WORDS; i < (slot + 1) * HASH_WORDS; i++) second[i] = tile.hashes[i] as number;
+}
+
+function checkEncoded(tile: Tile, slot: number, changed: Uint8Array, encoded: Uint8Array, start: number): number {
+  const kind = encoded[start];
+  const at = start + 1;
+  if (kind !== tile.kinds[slot]) throw differs();
+  if (kind === INNER) {
+    return checkEncoded(tile, 2 * slot + 1, changed, encoded, checkEncoded(tile, 2 * slot, changed, encoded, at));
+  }
+  if (kind === NONE || (kind === LEAF && changed[slot] === 0)) return kind === NONE ? at : at + LEAF_BYTES;
+  if (kind === LEAF) hashLeaf(encoded.subarray(at, at + LEAF_BYTES), second, slot * HASH_WORDS);
+  else setHashWords(second, slot * HASH_WORDS, encoded, at);
+  if (!sameHash(second, slot * HASH_WORDS, tile.hashes, slot * HASH_WORDS)) throw differs();
+  return at + (kind === LEAF ? LEAF_BYTES : 4 * HASH_WORDS);
+}
+
+function differs(): IntegrityError {
+  return new IntegrityError("a hash of the map came out differently the second time");
 }

@@ -1,9 +1,11 @@
 /** Writes the map: the changes of one epoch into its tiles, and the tiles into the commit of the epoch. */
 import type { Hash } from "../../shared/crypto/hash.ts";
-import { HASH_WORDS, setHashWords } from "./map-hash.ts";
+import { HASH_WORDS, setHashWords } from "./fixed-hash.ts";
 import {
   ageOfTile,
+  checkChanged,
   checkTile,
+  EDGE,
   emptyTile,
   encodeLeaf,
   encodeTile,
@@ -64,6 +66,8 @@ export class MapWriter {
   readonly #resident = new Map<string, Tile>();
   /** Deeper tiles read since the last epoch, which as a rule are those that the next one changes. */
   readonly #loaded = new Map<string, Tile>();
+  /** Memory of deeper tiles that are no longer needed. */
+  readonly #spare: Tile[] = [];
   /** Tiles of the top that changed since the top was saved. */
   readonly #unsaved = new Set<Tile>();
   #changedSinceSave = 0;
@@ -114,7 +118,7 @@ export class MapWriter {
     const encoded = leaves.map(encodeLeaf);
     const proof = new BatchProver((tile, slot) => this.#below(tile, slot)).prove(this.#first(), encoded);
     if (leaves.length > 0) this.#update(this.#first(), encoded, update);
-    this.#loaded.clear();
+    this.#forgetLoaded();
     this.#changedSinceSave += leaves.length;
     for (const tile of update.changedTop) this.#unsaved.add(tile);
     if (time.isSettling || this.#changedSinceSave >= SAVE_TOP_AFTER) this.#saveTop(update);
@@ -134,20 +138,22 @@ export class MapWriter {
   }
 
   #update(tile: Tile, leaves: readonly Uint8Array[], update: Update): void {
-    const touched = new Set<number>();
+    const touched: number[] = [];
     const below = new Map<number, Uint8Array[]>();
     for (const leaf of leaves) this.#place(tile, leaf, touched, below, update);
     for (const [slot, own] of below) this.#updateBelow(tile, slot, own, update);
-    rehashAbove(tile, touched);
+    markChanged(touched);
+    rehashChanged(tile);
+    const encoded = tile.depth < TOP_DEPTH ? undefined : this.#write(tile, update);
+    checkChanged(tile, changed, encoded);
     if (tile.depth < TOP_DEPTH) update.changedTop.add(tile);
-    else this.#write(tile, update);
   }
 
   /** Puts a leaf into its slot, or on the list of the tile below. */
   #place(
     tile: Tile,
     leaf: Uint8Array,
-    touched: Set<number>,
+    touched: number[],
     below: Map<number, Uint8Array[]>,
     update: Update,
   ): void {
@@ -157,7 +163,7 @@ export class MapWriter {
       tile.splitLeaf(slot);
       slot = tile.slotOf(leaf);
     }
-    touched.add(slot);
+    touched.push(slot);
     if (tile.kinds[slot] === NONE || replaced) {
       tile.setLeaf(slot, leaf);
       if (!replaced) update.added += 1;
@@ -197,17 +203,24 @@ export class MapWriter {
     return child;
   }
 
+  /** Deeper tiles are on their way to disk; their memory serves for others. */
+  #forgetLoaded(): void {
+    for (const tile of this.#loaded.values()) if (this.#spare.length < MAX_LOADED) this.#spare.push(tile);
+    this.#loaded.clear();
+  }
+
   /** A tile from the store. What is read above TOP_DEPTH + 1 stays. */
   #read({ prefix, depth }: { readonly prefix: Uint8Array; readonly depth: number }): Tile | undefined {
     const bytes = this.#reads.get(tileKey({ prefix, depth }));
     if (bytes === undefined) return undefined;
-    const tile = parseTile(prefix, depth, bytes);
+    const spare = depth > TOP_DEPTH ? this.#spare.pop() : undefined;
+    const tile = parseTile(prefix, depth, bytes, spare);
     if (depth <= TOP_DEPTH) this.#resident.set(residentName(tile), tile);
     return tile;
   }
 
-  /** Adds a tile to the commit; its stored form first moves to the settling epoch that still needs it. */
-  #write(tile: Tile, { time, puts }: Update): void {
+  /** Adds a tile to the commit and returns its new form; the old one first moves to the settling epoch that still needs it. */
+  #write(tile: Tile, { time, puts }: Update): Uint8Array {
     const key = tileKey(tile);
     if (tile.writtenIn !== 0 && tile.writtenIn <= time.settledBefore) {
       const stored = getReferenced(this.#reads, key, "a tile of the map");
@@ -216,7 +229,9 @@ export class MapWriter {
       tile.copiedFor = time.settledBefore;
     }
     tile.writtenIn = time.epoch;
-    puts.push({ key, value: encodeTile(tile) });
+    const value = encodeTile(tile);
+    puts.push({ key, value });
+    return value;
   }
 
   #saveTop(update: Update): void {
@@ -339,18 +354,17 @@ function openSlot(tile: Tile, slot: number): void {
   tile.setNone(2 * slot + 1);
 }
 
-/** Recomputes the nodes above some slots, each once, lowest first. */
-function rehashAbove(tile: Tile, touched: ReadonlySet<number>): void {
-  let row = touched;
-  const byDepth: Set<number>[] = [];
-  for (const slot of row) {
-    for (let above = slot >> 1; above >= 1; above >>= 1) {
-      const level = 31 - Math.clz32(above);
-      (byDepth[level] ??= new Set()).add(above);
-    }
-  }
-  row = new Set();
-  for (const level of byDepth.reverse()) for (const slot of level) tile.rehash(slot);
+/** Changed slots and all above them. Used by one tile at a time. */
+const changed = new Uint8Array(2 * EDGE);
+
+function markChanged(touched: readonly number[]): void {
+  changed.fill(0);
+  for (const slot of touched) for (let above = slot; above >= 1 && changed[above] === 0; above >>= 1) changed[above] = 1;
+}
+
+/** Recomputes the changed nodes, lowest first. */
+function rehashChanged(tile: Tile): void {
+  for (let slot = EDGE - 1; slot >= 1; slot--) if (changed[slot] === 1 && tile.kinds[slot] === INNER) tile.rehash(slot);
 }
 
 function rehashAll(tile: Tile, slot: number): void {

@@ -27,7 +27,10 @@ export function hashedIndex(userId: string): VrfProof {
 }
 
 /** Opens the writer in this thread, without readers. */
-export async function openWriter(log: OwnLog, maxChanges: number): Promise<{ writer: Writer; close: () => Promise<void> }> {
+export async function openWriter(
+  log: OwnLog,
+  maxChanges: number,
+): Promise<{ writer: Writer; close: () => Promise<void> }> {
   const opened = await openLog(log);
   const handOver = (): Promise<void> => Promise.resolve();
   const parts = { ...opened, keys: log.keys, proveIndex: hashedIndex, maxChanges, handOver };

@@ -99,18 +99,19 @@ export class OwnLog {
   readonly directory: string;
   readonly keys: LogKeys;
   readonly configuration: Configuration;
-  readonly clock: ManualClock = new ManualClock();
+  readonly clock: ManualClock;
 
-  private constructor(directory: string, keys: LogKeys, configuration: Configuration) {
+  private constructor(directory: string, keys: LogKeys, configuration: Configuration, startMs: number) {
+    this.clock = new ManualClock(startMs);
     this.directory = directory;
     this.keys = keys;
     this.configuration = configuration;
   }
 
-  static async create(changes: Partial<Configuration> = {}): Promise<OwnLog> {
+  static async create(changes: Partial<Configuration> = {}, startMs: number = START_MS): Promise<OwnLog> {
     const directory = mkdtempSync(join(tmpdir(), "ckv-log-"));
     const keys = randomKeys();
-    const log = new OwnLog(directory, keys, configurationOf(keys, changes));
+    const log = new OwnLog(directory, keys, configurationOf(keys, changes), startMs);
     writeKeys(log.keysFile, keys);
     const { dataDirectory, anchorFile, keysFile, configuration, clock } = log;
     const configurationText = formatConfiguration(configuration);

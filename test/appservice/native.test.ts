@@ -1,0 +1,65 @@
+/** What the host computes faster is what the core computes. */
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { describe, it } from "mocha";
+import { base64 } from "../../appservice/base64.ts";
+import { commitNatively } from "../../appservice/native-commitment.ts";
+import { indexProver } from "../../appservice/native-vrf.ts";
+import { hashBytes, hashHistoryLeaf, hashHistoryNode, hashLeaf, hashNode, setHashWords } from "../../appservice/store/fixed-hash.ts";
+import { commit } from "../../shared/crypto/commitment.ts";
+import { proveVrf } from "../../shared/crypto/vrf.ts";
+import { encodeUnpadded, utf8 } from "../../shared/encoding.ts";
+import { historyLeaf } from "../../shared/history/history.ts";
+import { mapLeafHash, mapNodeHash } from "../../shared/map/map-proof.ts";
+import { HISTORY_DOMAINS, nodeHash } from "../../shared/merkle/tree.ts";
+
+describe("native", () => {
+  const same = (a: Uint8Array, b: Uint8Array): void => {
+    assert.equal(Buffer.from(a).toString("hex"), Buffer.from(b).toString("hex"));
+  };
+
+  it("VRF proofs and indices", () => {
+    const seed = randomBytes(32);
+    const prove = indexProver(seed);
+    for (let i = 0; i < 60; i++) {
+      const [userId, native] = [`@user${i}:example.org`, prove(`@user${i}:example.org`)];
+      const core = proveVrf(seed, utf8(userId));
+      same(native.proof, core.proof);
+      same(native.index, core.index);
+    }
+  });
+
+  it("hashes of nodes and leaves", () => {
+    const words = new Int32Array(24);
+    for (let i = 0; i < 400; i++) {
+      const [left, right] = [randomBytes(32), randomBytes(32)];
+      setHashWords(words, 0, left, 0);
+      setHashWords(words, 8, right, 0);
+      hashNode(words, 0, 8, words, 16);
+      same(hashBytes(words, 16), mapNodeHash(left, right));
+      same(hashHistoryNode(left, right), nodeHash(HISTORY_DOMAINS, left, right));
+      const n = i % 3 === 0 ? 2 ** 52 + i : i;
+      const content = Buffer.alloc(72);
+      content.set(left, 0);
+      content.writeBigUInt64BE(BigInt(n), 32);
+      content.set(right, 40);
+      hashLeaf(content, words, 16);
+      same(hashBytes(words, 16), mapLeafHash({ index: left, n, historyRoot: right }));
+      same(hashHistoryLeaf(n, 2 * i, left), historyLeaf({ version: n, epoch: 2 * i, commitment: left }));
+    }
+  });
+
+  it("commitments", () => {
+    for (const length of [0, 1, 55, 56, 1_000, 5_000, 65_536]) {
+      const opened = { userId: "@ü:example.org", version: 2 ** 33 + length, entry: randomBytes(length), opening: randomBytes(32) };
+      same(commitNatively(opened), commit(opened));
+    }
+  });
+
+  it("base64", () => {
+    for (let length = 0; length < 100; length++) {
+      const bytes = randomBytes(length + 3).subarray(3);
+      assert.equal(base64(bytes), encodeUnpadded(bytes));
+    }
+  });
+});
