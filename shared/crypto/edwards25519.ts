@@ -15,6 +15,8 @@ const MAX_KNOWN = 64;
 /** A scalar is cut into parts of this many bits, each with its own table: one doubling then serves all of them. */
 const PART_BITS = 64n;
 const KNOWN_PARTS = 4;
+/** Tables for all parts cost half a use, and halve every later one; most keys of a first look are never used again. */
+const USES_BEFORE_TABLES = 4;
 /** P, 3P, 5P, ..., 15P: what digits of at most 15 need. */
 const TABLE_LENGTH = 8;
 
@@ -25,12 +27,16 @@ export interface PreparedPoint {
 }
 type Table = readonly Summand[];
 
-/** x = X / Z, y = Y / Z, x * y = T / Z, modulo the prime, each less than 2^257 in size. */
+/**
+ * x = X / Z, y = Y / Z, x * y = T / Z modulo the prime. T stays two factors, E and H, for a point that is only doubled never
+ * needs it. All are less than 2^266 in size, X, Y and Z less than 2^257.
+ */
 interface Extended {
   readonly X: bigint;
   readonly Y: bigint;
   readonly Z: bigint;
-  readonly T: bigint;
+  readonly E: bigint;
+  readonly H: bigint;
 }
 
 /** What of a second summand enters an addition: Y - X, Y + X, 2 Z, 2 d T. */
@@ -47,8 +53,13 @@ export interface Multiple {
   readonly of: PreparedPoint;
 }
 
+interface KnownPoint {
+  readonly prepared: PreparedPoint;
+  readonly uses: number;
+}
+
 /** Points by their encoding, least recently used first. Written by `knownPoint` only; what it answers never depends on it. */
-const known = new Map<string, PreparedPoint>();
+const known = new Map<string, KnownPoint>();
 let preparedBase: PreparedPoint | undefined;
 
 /** The base point. */
@@ -59,28 +70,29 @@ export function basePoint(): PreparedPoint {
 
 /**
  * The point of a public key's 32 bytes, or undefined where they are no canonical encoding (RFC 8032). Keys that come again,
- * as a log's and its VRF's do, are remembered with tables that halve the time of each use after the second.
+ * as a log's and its VRF's do, are remembered with tables that halve the time of each use.
  */
 export function knownPoint(bytes: Uint8Array): PreparedPoint | undefined {
   const name = encodeHex(bytes);
-  const before = known.get(name);
-  const entry = before === undefined ? firstUse(bytes) : laterUse(before);
+  const entry = usedAgain(known.get(name)) ?? firstUse(bytes);
   if (entry === undefined) return undefined;
   known.delete(name);
   known.set(name, entry);
-  return entry;
+  return entry.prepared;
 }
 
-function firstUse(bytes: Uint8Array): PreparedPoint | undefined {
+function firstUse(bytes: Uint8Array): KnownPoint | undefined {
   const point = decodePoint(bytes);
   if (point === undefined) return undefined;
   const [oldest] = known.keys();
   if (known.size >= MAX_KNOWN && oldest !== undefined) known.delete(oldest);
-  return passingPoint(point);
+  return { prepared: passingPoint(point), uses: 1 };
 }
 
-function laterUse(entry: PreparedPoint): PreparedPoint {
-  return entry.tables.length === KNOWN_PARTS ? entry : prepare(entry.point, KNOWN_PARTS);
+function usedAgain(entry: KnownPoint | undefined): KnownPoint | undefined {
+  if (entry === undefined) return undefined;
+  const { prepared, uses } = entry;
+  return { prepared: uses === USES_BEFORE_TABLES ? prepare(prepared.point, KNOWN_PARTS) : prepared, uses: uses + 1 };
 }
 
 /** A point that won't come again. */
@@ -103,8 +115,9 @@ export function numberOf(bytes: Uint8Array): bigint {
 }
 
 function prepare(point: Point, parts: number): PreparedPoint {
-  const tables = [oddMultiples(point)];
-  for (let shifted: Extended = point; tables.length < parts; tables.push(oddMultiples(shifted))) {
+  const start = extendedOf(point);
+  const tables = [oddMultiples(start)];
+  for (let shifted = start; tables.length < parts; tables.push(oddMultiples(shifted))) {
     for (let bit = 0n; bit < PART_BITS; bit++) shifted = double(shifted);
   }
   return { point, tables };
@@ -119,8 +132,8 @@ function oddMultiples(point: Extended): Table {
   return multiples;
 }
 
-function summandOf({ X, Y, Z, T }: Extended): Summand {
-  return { minus: Y - X, plus: Y + X, twoZ: 2n * Z, twoDT: (2n * D * T) % PRIME };
+function summandOf({ X, Y, Z, E, H }: Extended): Summand {
+  return { minus: Y - X, plus: Y + X, twoZ: Z + Z, twoDT: (2n * D * E * H) % PRIME };
 }
 
 function negate({ minus, plus, twoZ, twoDT }: Summand): Summand {
@@ -128,40 +141,45 @@ function negate({ minus, plus, twoZ, twoDT }: Summand): Summand {
 }
 
 /** RFC 8032, "Point Addition". Complete: there are no special cases. */
-function add({ X, Y, Z, T }: Extended, { minus, plus, twoZ, twoDT }: Summand): Extended {
-  const a = (Y - X) * minus;
-  const b = (Y + X) * plus;
-  const c = T * twoDT;
-  const d = Z * twoZ;
-  return extended(fold(b - a), fold(d - c), fold(d + c), fold(b + a));
+function add({ X, Y, Z, E, H }: Extended, { minus, plus, twoZ, twoDT }: Summand): Extended {
+  const a = fold((Y - X) * minus);
+  const b = fold((Y + X) * plus);
+  const c = fold(fold(fold(E * H)) * twoDT);
+  const d = fold(Z * twoZ);
+  return extended(b - a, d - c, d + c, b + a);
 }
 
 /** RFC 8032, "Point Addition", for a point and itself. */
 function double({ X, Y, Z }: Extended): Extended {
-  const a = X * X;
-  const b = Y * Y;
-  const g = fold(a - b);
-  return extended(fold(-2n * X * Y), fold(2n * Z * Z) + g, g, fold(a + b));
+  const a = fold(X * X);
+  const b = fold(Y * Y);
+  const c = fold(Z * Z);
+  const e = fold(X * Y);
+  return extended(-e - e, c + c + a - b, a - b, a + b);
 }
 
-function extended(e: bigint, f: bigint, g: bigint, h: bigint): Extended {
-  return { X: fold(fold(e * f)), Y: fold(fold(g * h)), Z: fold(fold(f * g)), T: fold(fold(e * h)) };
+function extended(E: bigint, F: bigint, G: bigint, H: bigint): Extended {
+  return { X: fold(fold(E * F)), Y: fold(fold(G * H)), Z: fold(fold(F * G)), E, H };
 }
 
-/** The same modulo the prime, for 2^256 is 38: from below 2^(256 + n) in size to below 2^256 + 2^(n + 6). Twice as fast as %. */
+/** The same modulo the prime, for 2^256 is 38: from below 2^(256 + n) in size to below 2^256 + 2^(n + 6). Faster than %. */
 function fold(n: bigint): bigint {
   return (n >> 256n) * 38n + BigInt.asUintN(256, n);
 }
 
-function pointOf({ X, Y, Z, T }: Extended): Point {
+function extendedOf({ X, Y, Z, T }: Point): Extended {
+  return { X, Y, Z, E: T, H: 1n };
+}
+
+function pointOf({ X, Y, Z, E, H }: Extended): Point {
   const reduced = (n: bigint): bigint => ((n % PRIME) + PRIME) % PRIME;
-  return new Point(reduced(X), reduced(Y), reduced(Z), reduced(T));
+  return new Point(reduced(X), reduced(Y), reduced(Z), reduced(E * H));
 }
 
 /** The sum of all multiples, in one walk down their bits (Straus). */
 export function sumOfMultiples(...multiples: readonly Multiple[]): Point {
   const rows = multiples.flatMap(rowsOf);
-  let sum: Extended = Point.ZERO;
+  let sum = extendedOf(Point.ZERO);
   for (let bit = Math.max(...rows.map(({ digits }) => digits.length)) - 1; bit >= 0; bit--) {
     sum = double(sum);
     for (const { table, digits } of rows) {

@@ -1,4 +1,4 @@
-/** One line of the table. `must` and `reach`: where the figure has a target; the better direction is that from must to reach. */
+/** One line of the table. `must` and `reach`: where the figure has a target. A unit that ends in "/s" is better when high. */
 export interface Row {
   readonly figure: string;
   readonly value: number;

@@ -21,7 +21,7 @@ import { proveInclusion, rootFromInclusion } from "../../../shared/merkle/inclus
 import { HISTORY_DOMAINS, LOG_DOMAINS, nodeHash, rootOf } from "../../../shared/merkle/tree.ts";
 import type { HashReader } from "../../../shared/merkle/tree.ts";
 import { encodePath } from "../../../shared/messages.ts";
-import type { HeadPart, LookupAnswer, SettlingLeaf, SettlingRecords } from "../../../shared/messages.ts";
+import type { HeadPart, LookupAnswer, SettlingRecords } from "../../../shared/messages.ts";
 import { promiseName } from "../../../shared/proofs/promise.ts";
 import { seedOf, TestUser } from "../../support/test-user.ts";
 
@@ -57,7 +57,7 @@ export interface BigLog {
 
 /** `name` decides all keys, so that another name is a log that no cache knows. */
 export function bigLog(name: string): BigLog {
-  const user = new TestUser("@somebody:example.org", "LAPTOP", "PHONE", "TABLET");
+  const user = new TestUser(`@${name.replaceAll(/[^a-z0-9]/g, "-")}:example.org`, "LAPTOP", "PHONE");
   const origin = originOf("example.org", 1);
   const logSeed = seedOf(`${name} log`);
   const vrfSeed = seedOf(`${name} vrf`);
@@ -66,9 +66,9 @@ export function bigLog(name: string): BigLog {
   const { proof, index } = proveVrf(vrfSeed, utf8(user.userId));
   const history = pastOf(user);
   const maps = {
-    settling: inventedMap(`${name} settling`, index, history.settled.root),
-    first: inventedMap(`${name} first`, index, history.newest.root),
-    next: inventedMap(`${name} next`, index, history.newest.root),
+    settling: inventedMap(`${name} settling`, index, history.root),
+    first: inventedMap(`${name} first`, index, history.root),
+    next: inventedMap(`${name} next`, index, history.root),
   };
   const record = (epoch: number, mapRoot: Hash): Uint8Array =>
     encodeEpochRecord({
@@ -114,17 +114,17 @@ export function bigLog(name: string): BigLog {
       map_proof: encodeUnpadded(encodeMapProof(map)),
       leaf: {
         n: VERSIONS,
-        history_root: encodeUnpadded(history.newest.root),
-        last_leaf_proof: encodePath(history.newest.path),
+        history_root: encodeUnpadded(history.root),
+        last_leaf_proof: encodePath(history.path),
         epoch: VERSIONS,
-        commitment: encodeUnpadded(history.newest.commitment),
-        opening: encodeUnpadded(history.newest.opening),
-        entry: fromUtf8(history.newest.entry),
+        commitment: encodeUnpadded(history.commitment),
+        opening: encodeUnpadded(history.opening),
+        entry: fromUtf8(history.entry),
       },
       settling: {
         epoch: SETTLING_EPOCH,
         map_proof: encodeUnpadded(encodeMapProof(maps.settling.proof)),
-        leaf: history.settled.leaf,
+        leaf: { n: VERSIONS, history_root: encodeUnpadded(history.root), consistency: "" },
       },
     },
   });
@@ -173,17 +173,14 @@ function configurationText(name: string, logKey: NoteKey, vrfSeed: Uint8Array): 
 }
 
 interface Past {
-  readonly newest: {
-    readonly root: Hash;
-    readonly path: readonly Hash[];
-    readonly commitment: Hash;
-    readonly opening: Uint8Array;
-    readonly entry: Uint8Array;
-  };
-  readonly settled: { readonly root: Hash; readonly leaf: SettlingLeaf };
+  readonly root: Hash;
+  readonly path: readonly Hash[];
+  readonly commitment: Hash;
+  readonly opening: Uint8Array;
+  readonly entry: Uint8Array;
 }
 
-/** All versions of the user; the newest came after the settling epoch. */
+/** All versions of the user, none of them newer than the settling epoch, as in most lookups. */
 function pastOf(user: TestUser): Past {
   const { userId } = user;
   const [opening, entry] = [seedOf("opening"), user.entry()];
@@ -195,29 +192,25 @@ function pastOf(user: TestUser): Past {
       commitment: i + 1 === VERSIONS ? commitment : seedOf(`commitment ${i}`),
     }),
   );
-  const n = VERSIONS - 1;
-  const settledRoot = rootOf(HISTORY_DOMAINS, leaves.slice(0, n));
-  const consistency = encodePath(proveConsistency(HISTORY_DOMAINS, leaves, n, VERSIONS));
   const path = proveInclusion(HISTORY_DOMAINS, leaves, VERSIONS - 1, VERSIONS);
+  const root = rootOf(HISTORY_DOMAINS, leaves);
   return {
-    newest: { root: rootOf(HISTORY_DOMAINS, leaves), path, commitment, opening, entry },
-    settled: { root: settledRoot, leaf: { n, history_root: encodeUnpadded(settledRoot), consistency } },
+    root,
+    path,
+    commitment,
+    opening,
+    entry,
   };
 }
 
 /** A proof of the mean size that a random tree of a million leaves has: log2 of it and a third siblings. */
-function inventedMap(
-  name: string,
-  index: Hash,
-  historyRoot: Hash,
-): { readonly proof: MapProof; readonly root: Hash } {
+function inventedMap(name: string, index: Hash, historyRoot: Hash): { readonly proof: MapProof; readonly root: Hash } {
   const present = Math.round(Math.log2(USERS) + 1 / 3);
   const siblings = Array.from({ length: present + 1 }, (_, depth) =>
     depth === present - 1 ? EMPTY : seedOf(`${name} sibling ${depth}`),
   );
   const proof: MapProof = { siblings, terminal: { kind: "leaf" } };
-  const n = name.endsWith("settling") ? VERSIONS - 1 : VERSIONS;
-  return { proof, root: verifyMapProof(proof, index, { n, historyRoot }) };
+  return { proof, root: verifyMapProof(proof, index, { n: VERSIONS, historyRoot }) };
 }
 
 /** Hashes of subtrees: computed above the given leaves and where a head ends, else invented. */
