@@ -105,8 +105,9 @@ export class SequencerThread {
 
   /** Waits for what is being written, then ends the thread. */
   async close(): Promise<void> {
+    if (this.#worker === undefined) return;
     if (this.#failure === undefined) await this.call("close").catch(() => undefined);
-    await this.#worker?.terminate();
+    await this.#worker.terminate();
   }
 
   #post(): void {

@@ -25,6 +25,7 @@ import { Sessions } from "./sessions.ts";
 
 const RETRY_FIRST_MS = 500;
 const RETRY_LAST_MS = 30_000;
+const READINESS_EVERY_MS = 1_000;
 
 export interface ServiceOptions {
   readonly clock: Clock;
@@ -96,7 +97,7 @@ class Service {
     };
     const feed = new KeyFeed({ store: marks, homeserver, clock, logger, wake });
     const ports = await this.#listen(log, observer, feed);
-    const work = [observer.run(signal), this.#matrixSide(log, feed, observer)];
+    const work = [observer.run(signal), this.#matrixSide(log, feed, observer), this.#tellReadiness(log)];
     const finished = this.#finish(work, sequencer.finished, fail);
     // Whoever holds the RunningService reads the failure from `finished`; without this, Node would end first.
     finished.catch(() => undefined);
@@ -206,6 +207,20 @@ class Service {
     ];
   }
 
+  /** Logs why heads are not signed or published, each time that changes. */
+  async #tellReadiness(log: OpenLog): Promise<void> {
+    const { clock, logger, signal } = this.#options;
+    let told: string | undefined;
+    while (!isAborted(signal)) {
+      const reasons = this.#notReady(log);
+      const state = reasons.join("; ");
+      if (state !== told && reasons.length > 0) logger.warn({ reasons }, "not ready");
+      if (state !== told && reasons.length === 0) logger.info({ epoch: log.sequencer.status().epoch }, "ready");
+      told = state;
+      await clock.sleep(READINESS_EVERY_MS, signal);
+    }
+  }
+
   /** Everything that needs the homeserver, from the moment it answers. */
   async #matrixSide(log: OpenLog, feed: KeyFeed, observer: Observer): Promise<void> {
     const { clock, logger, signal, roomRate } = this.#options;
@@ -226,7 +241,7 @@ class Service {
 
   /** Registers, opens the rooms and reads the newest head there; tries until it works. Undefined: the service ends. */
   async #connect(log: OpenLog): Promise<Rooms | undefined> {
-    const { clock, logger, signal } = this.#options;
+    const { clock, signal } = this.#options;
     for (let waitMs = RETRY_FIRST_MS; !signal.aborted; waitMs = Math.min(2 * waitMs, RETRY_LAST_MS)) {
       try {
         const rooms = await this.#open(log);
@@ -235,7 +250,6 @@ class Service {
         if (!(error instanceof HomeserverError)) throw error;
         this.#disconnected = error.message;
       }
-      if (!isAborted(signal)) logger.warn({ reason: this.#disconnected, retryMs: waitMs }, "no head is signed");
       await clock.sleep(waitMs, signal);
     }
     return undefined;
