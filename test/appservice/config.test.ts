@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ConfigError, loadConfig, parseConfig } from "../../appservice/config.ts";
@@ -93,5 +93,6 @@ describe("config", () => {
     assert.throws(() => loadConfig(file, {}), /cannot be read \(ENOENT\); matrix-ckv init makes one/);
     writeFileSync(file, GOOD);
     assert.equal(loadConfig(file, {}).anchor, join(directory, "anchor/head"));
+    rmSync(directory, { recursive: true });
   });
 });
