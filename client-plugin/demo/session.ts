@@ -90,6 +90,8 @@ export async function openClient(session: Session, ask: AskRecoveryKey): Promise
     logger,
     store: new MemoryStore(),
     scheduler: new MatrixScheduler(),
+    // Two accounts in one browser sync with the same URL; a cache would let one of them wait for the other.
+    fetchFn: (input, init) => fetch(input, { ...init, cache: "no-store" }),
     cryptoCallbacks: {
       getSecretStorageKey: async ({ keys }) => {
         const keyId = Object.keys(keys)[0];

@@ -31,8 +31,9 @@ export const ATTACKS: Readonly<Record<AttackName, AttackWords>> = {
     title: "Swapped master key",
     does: "The homeserver shows Bob another digital identity for Alice, which has signed her devices and one of its own.",
     seen: [
-      "If Bob had verified Alice, he is warned at once: this is not the identity he verified.",
-      "If he had not, the badge turns grey, and he is warned after his next message.",
+      "Within 2 seconds Bob's badge for Alice turns grey.",
+      "If Bob had verified Alice, he is warned within 15 seconds: this is not the identity he verified.",
+      "If he had not, he is warned within 15 seconds of his next message.",
     ],
   },
   "hidden-device": {
