@@ -187,6 +187,15 @@ export class AccountState {
     });
   }
 
+  /** Resolves when everything that was to be read or written has been, or has failed. */
+  async flush(): Promise<void> {
+    let tail: Promise<void> | undefined;
+    while (tail !== this.#tail) {
+      tail = this.#tail;
+      await tail;
+    }
+  }
+
   /** Runs after everything queued before; a failure (no network) leaves what it was about to the next time. */
   async #enqueue(task: () => Promise<void>): Promise<void> {
     this.#tail = this.#tail.then(task).catch(() => undefined);
@@ -203,7 +212,9 @@ export class AccountState {
       if (fromServer) this.#options.onDoubt("state-rolled-back");
       else await this.#pullBucket(type);
     }
-    const ownLost = this.#fresh && bucket.records.some(({ writer }) => writer === this.#options.deviceId);
+    const { deviceId } = this.#options;
+    const ownLost =
+      this.#fresh && bucket.records.some(({ writer, counter }) => writer === deviceId && counter > this.#counter);
     const before = this.#records.size;
     this.#merge(bucket.records);
     (this.#writes[type] ??= {})[bucket.writer] = Math.max(seen, bucket.counter);

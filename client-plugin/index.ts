@@ -261,6 +261,7 @@ export class ContactKeyVerification {
     await this.#unlock();
     await this.#ownKeys().turnOn();
     await this.#checkOwnNow();
+    await this.#state.flush();
     const { keys, deviceId } = await readOwn(this.#client);
     const kinds = ["pin", "warning", "acknowledged", "settled", "head", "dismissed"] as const;
     const writers = new Set(kinds.flatMap((kind) => this.#state.all(kind).map(({ writer }) => writer)));

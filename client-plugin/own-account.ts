@@ -112,7 +112,7 @@ export class OwnAccount {
     const evidence = error.evidence === undefined ? {} : { evidence: formatEvidence(error.evidence) };
     const vanished = error.code === "leaf-vanished" || error.code === "history-shorter";
     const code = vanished ? "own-vanished" : error.code;
-    return [{ code, class: lasted ? "warning" : weight, key: "own", sinceMs, ...evidence }];
+    return [{ code, class: lasted ? "warning" : weight, key: "", sinceMs, ...evidence }];
   }
 
   async #checked(

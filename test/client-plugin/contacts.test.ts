@@ -1,0 +1,148 @@
+/** The state that an account's devices share, and a server that withholds, rolls back and mixes up. */
+import assert from "node:assert/strict";
+import { AccountState } from "../../client-plugin/contacts.ts";
+import type { AccountData } from "../../client-plugin/contacts.ts";
+import { MemoryStorage } from "../../client-plugin/storage.ts";
+import type { Storage } from "../../client-plugin/storage.ts";
+import { seedOf } from "../support/test-user.ts";
+import { ManualClock } from "./manual-clock.ts";
+
+const ALICE = "@alice:example.org";
+const KEY = seedOf("sync key");
+
+/** Account data as a server keeps it. */
+class Server implements AccountData {
+  readonly values = new Map<string, Record<string, unknown>>();
+  async read(type: string): Promise<Record<string, unknown> | undefined> {
+    return await Promise.resolve(this.values.get(type));
+  }
+  async write(type: string, content: Record<string, unknown>): Promise<void> {
+    this.values.set(type, content);
+    await Promise.resolve();
+  }
+}
+
+let count = 0;
+const random = (length: number): Uint8Array => seedOf(`nonce ${String((count += 1))}`).slice(0, length);
+
+interface Device {
+  readonly state: AccountState;
+  readonly doubts: string[];
+}
+
+async function device(server: Server, deviceId: string, storage: Storage = new MemoryStorage()): Promise<Device> {
+  const doubts: string[] = [];
+  const state = new AccountState({
+    userId: "@bob:example.org",
+    deviceId,
+    storage,
+    accountData: server,
+    clock: new ManualClock(1_000_000),
+    random,
+    onChange: () => undefined,
+    onDoubt: (code) => doubts.push(code),
+  });
+  await state.load();
+  return { state, doubts };
+}
+
+async function flush(...devices: readonly Device[]): Promise<void> {
+  for (const { state } of devices) await state.flush();
+}
+
+const pin = { kind: "pin", userId: ALICE, masterKey: "k1", method: "code" } as const;
+
+describe("shared state of an account", () => {
+  it("follows the user to another device, and a later comparison counts", async () => {
+    const server = new Server();
+    const [phone, laptop] = [await device(server, "PHONE"), await device(server, "LAPTOP")];
+    await phone.state.unlock(KEY);
+    await phone.state.add(pin);
+    await phone.state.flush();
+    await laptop.state.unlock(KEY);
+    assert.equal(laptop.state.pinOf(ALICE)?.masterKey, "k1");
+    assert.equal(laptop.state.confirmed, false);
+    laptop.state.confirm(phone.state.writes);
+    assert.equal(laptop.state.confirmed, true);
+  });
+
+  it("shows the server nothing but ciphertext, and takes nothing it made up", async () => {
+    const server = new Server();
+    const { state } = await device(server, "PHONE");
+    await state.unlock(KEY);
+    await state.add(pin);
+    await state.flush();
+    const [[type, content] = ["", {}]] = [...server.values];
+    assert.deepEqual(Object.keys(content).sort(), ["ciphertext", "nonce", "v"]);
+    assert.equal(JSON.stringify(content).includes("alice"), false);
+    const other = await device(server, "LAPTOP");
+    await other.state.unlock(KEY);
+    const ciphertext = String(content["ciphertext"]);
+    const flipped = (ciphertext.startsWith("A") ? "B" : "A") + ciphertext.slice(1);
+    const fresh = await device(new Server(), "TABLET");
+    await fresh.state.unlock(KEY);
+    await fresh.state.receive(type, { ...content, ciphertext: flipped }, true);
+    assert.equal(fresh.state.pinOf(ALICE), undefined);
+    const elsewhere = type.endsWith("0") ? type.replace(/0$/, "1") : type.replace(/.$/, "0");
+    await fresh.state.receive(elsewhere, content, true);
+    assert.equal(fresh.state.pinOf(ALICE), undefined);
+    await fresh.state.receive(type, content, true);
+    assert.equal(fresh.state.pinOf(ALICE)?.masterKey, "k1");
+  });
+
+  it("loses nothing when two devices write at once", async () => {
+    const server = new Server();
+    const [phone, laptop] = [await device(server, "PHONE"), await device(server, "LAPTOP")];
+    await phone.state.unlock(KEY);
+    await laptop.state.unlock(KEY);
+    await Promise.all([phone.state.add(pin), laptop.state.add({ kind: "attempt", userId: ALICE })]);
+    await flush(phone, laptop);
+    for (const { state } of [phone, laptop, phone]) {
+      await state.pull();
+      await flush(phone, laptop);
+    }
+    for (const { state } of [phone, laptop]) {
+      assert.equal(state.pinOf(ALICE)?.masterKey, "k1");
+      assert.equal(state.all("attempt").length, 1);
+    }
+    assert.deepEqual([...phone.doubts, ...laptop.doubts], []);
+  });
+
+  it("notices that the server set it back, and keeps what it knows", async () => {
+    const server = new Server();
+    const { state, doubts } = await device(server, "PHONE");
+    await state.unlock(KEY);
+    await state.add(pin);
+    await state.flush();
+    const old = new Map(server.values);
+    await state.add({ kind: "pin", userId: ALICE, masterKey: "k2", method: "code" });
+    await state.flush();
+    for (const [type, content] of old) server.values.set(type, content);
+    await state.pull();
+    assert.deepEqual(doubts, ["state-rolled-back"]);
+    assert.equal(state.pinOf(ALICE)?.masterKey, "k2");
+  });
+
+  it("says so when this device lost what it had", async () => {
+    const server = new Server();
+    const before = await device(server, "PHONE");
+    await before.state.unlock(KEY);
+    await before.state.add(pin);
+    await before.state.flush();
+    const after = await device(server, "PHONE");
+    await after.state.unlock(KEY);
+    assert.deepEqual(after.doubts, ["state-lost"]);
+    assert.equal(after.state.pinOf(ALICE)?.masterKey, "k1");
+  });
+
+  it("survives a restart without the server", async () => {
+    const storage = new MemoryStorage();
+    const first = await device(new Server(), "PHONE", storage);
+    await first.state.add(pin);
+    await first.state.add({ kind: "unpin", userId: "@carol:example.org" });
+    const second = await device(new Server(), "PHONE", storage);
+    assert.equal(second.state.pinOf(ALICE)?.masterKey, "k1");
+    await second.state.add({ kind: "unpin", userId: ALICE });
+    assert.equal(second.state.pinOf(ALICE), undefined);
+  });
+});
