@@ -122,7 +122,9 @@ export class ContactKeyVerification {
   #doubt: NonNullable<OwnStatus["doubt"]> | undefined;
   /** Undoes what `start` attached. */
   #detach: (() => void)[] = [];
-  #ownRunning: Promise<void> | undefined;
+  /** The own check that runs or ran last, and the one that will follow. */
+  #ownRunning: Promise<void> = Promise.resolve();
+  #ownNext: Promise<void> | undefined;
 
   constructor(options: ContactKeyVerificationOptions) {
     const { client } = options;
@@ -455,6 +457,7 @@ export class ContactKeyVerification {
       else this.#monitor.changed(userId);
     }
     if (userIds.length > 0) return;
+    this.#checkOwn();
     this.#guard("identities updated", async () => {
       for (const userId of this.#monitor.watched()) {
         if (!(await this.#verifier.isUnchanged(userId))) this.#monitor.changed(userId);
@@ -464,7 +467,9 @@ export class ContactKeyVerification {
 
   async #onKeysQuery(text: string): Promise<void> {
     const watched = new Set(this.#monitor.watched());
-    for (const [userId, keys] of keysOfAnswer(text)) {
+    const answered = keysOfAnswer(text);
+    if (answered.has(this.#client.getSafeUserId())) this.#checkOwn();
+    for (const [userId, keys] of answered) {
       if (watched.has(userId) && (await this.#verifier.noteAnswer(userId, keys))) this.#monitor.changed(userId);
     }
   }
@@ -543,20 +548,25 @@ export class ContactKeyVerification {
     });
   }
 
-  /** One own check at a time; who asks meanwhile waits for one that starts afterwards. */
+  /** One own check at a time; all who ask while one runs share the one that follows. */
   async #checkOwnNow(): Promise<void> {
-    const before = this.#ownRunning ?? Promise.resolve();
-    const run = before.then(async () => {
-      const { status, againMs } = await this.#own.check();
-      this.#ownStatus = status;
-      this.#emitter.emit("own", this.ownStatus());
-      if (this.#abort.signal.aborted) return;
-      this.#schedule.at("own", againMs, () => {
-        this.#checkOwn();
-      });
+    this.#ownNext ??= this.#ownRunning.then(async () => {
+      const run = this.#runOwnCheck();
+      this.#ownNext = undefined;
+      this.#ownRunning = run.catch(() => undefined);
+      await run;
     });
-    this.#ownRunning = run.catch(() => undefined);
-    await run;
+    await this.#ownNext;
+  }
+
+  async #runOwnCheck(): Promise<void> {
+    const { status, againMs } = await this.#own.check();
+    this.#ownStatus = status;
+    this.#emitter.emit("own", this.ownStatus());
+    if (this.#abort.signal.aborted) return;
+    this.#schedule.at("own", againMs, () => {
+      this.#checkOwn();
+    });
   }
 
   /** Records of other own devices arrived. */

@@ -155,6 +155,7 @@ export class OwnAccount {
     const patienceMs = looked.head.configuration.merge_delay_ms + slackMs;
     const due = [
       ...memory.seen.map(({ firstSeenMs }) => firstSeenMs + patienceMs),
+      ...memory.seen.map(({ firstSeenMs }) => nextLookMs(firstSeenMs, nowMs)),
       ...Object.values(memory.unsignedSince).map((sinceMs) => sinceMs + OWN_UNSIGNED_DEVICE_AFTER_MS),
     ].filter((dueMs) => dueMs > nowMs);
     return Math.min(nowMs + OWN_CHECK_EVERY_MS, ...due);
@@ -310,6 +311,13 @@ export class OwnAccount {
     await state.add({ kind: "acknowledged", version: leaf.n, root: accepted.root });
     await acknowledgeQuietly(client, view, leaf.n, acceptedLeaf(accepted).root);
   }
+}
+
+/** First pause between looks at an own key that is not logged yet; each next one is half the time waited so far. */
+const FIRST_PAUSE_MS = 1_000;
+
+function nextLookMs(firstSeenMs: number, nowMs: number): number {
+  return nowMs + Math.max(FIRST_PAUSE_MS, Math.ceil((nowMs - firstSeenMs) / 2));
 }
 
 /** The acknowledgement only lets the log erase; a failure costs nothing and is made up for with the next version. */
