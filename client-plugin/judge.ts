@@ -24,6 +24,7 @@ import { unchecked } from "./verdict.ts";
 /** Everything that is known when a lookup has passed its proofs. */
 export interface Known {
   readonly userId: string;
+  /** When the log was asked. */
   readonly nowMs: number;
   readonly store: StoreKeys;
   readonly pin: Pin | undefined;
@@ -75,7 +76,8 @@ interface KeyJudgement {
 function judgeKeys(known: Known): KeyJudgement {
   const { memory, nowMs, patienceMs } = known;
   dropFound(known);
-  const overdue = memory.seen.filter(({ firstSeenMs }) => nowMs >= firstSeenMs + patienceMs);
+  for (const key of memory.seen) key.missingSinceMs ??= nowMs;
+  const overdue = memory.seen.filter((key) => nowMs >= missingSince(key, nowMs) + patienceMs);
   const findings = batches(overdue).map((batch) => neverLogged(known, batch));
   const behind = memory.seen.length === 0 && isBehind(known);
   if (behind) memory.behindSinceMs ??= nowMs;
@@ -85,6 +87,10 @@ function judgeKeys(known: Known): KeyJudgement {
     findings.push(finding(known, "store-behind-long", String(known.n), { sinceMs: memory.behindSinceMs ?? nowMs }));
   if (memory.seen.length === 0 && !behind) memory.checkedKeys = [...keysOfStore(known.store).keys()];
   return { findings, pending: memory.seen, behind, againMs: nextLook(known) };
+}
+
+function missingSince({ missingSinceMs }: SeenKey, nowMs: number): number {
+  return missingSinceMs ?? nowMs;
 }
 
 /** Only a version that contains a key clears it. Devices whose object in the entry is unreadable are told as such. */
@@ -138,8 +144,9 @@ function pauseEnd(sinceMs: number, nowMs: number): number {
 
 function nextLook({ memory, nowMs, patienceMs }: Known): number | undefined {
   const times = memory.seen
-    .filter(({ firstSeenMs }) => nowMs < firstSeenMs + patienceMs)
-    .map(({ firstSeenMs }) => Math.min(firstSeenMs + patienceMs, pauseEnd(firstSeenMs, nowMs)));
+    .map((key) => missingSince(key, nowMs))
+    .filter((sinceMs) => nowMs < sinceMs + patienceMs)
+    .map((sinceMs) => Math.min(sinceMs + patienceMs, pauseEnd(sinceMs, nowMs)));
   if (memory.behindSinceMs !== undefined) times.push(pauseEnd(memory.behindSinceMs, nowMs));
   return times.length === 0 ? undefined : Math.min(...times);
 }

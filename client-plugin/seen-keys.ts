@@ -13,6 +13,8 @@ export interface SeenKey {
   readonly id: string;
   readonly deviceId?: string;
   readonly firstSeenMs: number;
+  /** When the log was first asked, and answered without it. While the log does not answer, no time runs against it. */
+  missingSinceMs?: number;
   /** In the crypto store at the last look. */
   inStore: boolean;
   /** When an own device sent an encrypted event to the user after the key was seen. */

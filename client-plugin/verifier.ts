@@ -208,14 +208,16 @@ export class Verifier {
 
   async #checked(view: LogView, userId: string, memory: ContactMemory, store: StoreKeys): Promise<Outcome> {
     const { clock, state, slackMs } = this.#options;
+    // What the answer lacks, it lacks as of now: a device may sleep for hours before the answer is judged.
+    const nowMs = clock.now();
     const looked = await view.lookup(userId, knownOf(memory));
     const head = headOf(looked);
     if (looked.leaf === undefined) return await this.#absent(userId, view, memory, looked);
     const previous = memory.entry === undefined ? undefined : parseEntry(utf8(memory.entry), userId);
     const older = await this.#olderKeys(view, looked, memory);
     const patienceMs = looked.head.configuration.merge_delay_ms + slackMs;
-    const promised = await checkPromises({ view, looked, memory, older, nowMs: clock.now() });
-    const known = { userId, nowMs: clock.now(), store, pin: state.pinOf(userId), memory, previous, older, patienceMs };
+    const promised = await checkPromises({ view, looked, memory, older, nowMs });
+    const known = { userId, nowMs, store, pin: state.pinOf(userId), memory, previous, older, patienceMs };
     const { content, n } = looked.leaf;
     const { headReason, quorumMet } = looked;
     const judged = judge({ ...known, entry: content?.entry, n, headReason, quorumMet });
