@@ -97,6 +97,18 @@ const POLL_MAX_MS = 5 * MINUTE_MS;
 /** A head is shared with the own devices at most this often. */
 const SHARE_HEAD_EVERY_MS = 10 * MINUTE_MS;
 
+/** What these warnings ask for is a comparison: a successful one dismisses them. */
+const ANSWERED_BY_COMPARING: ReadonlySet<VerdictCode> = new Set<VerdictCode>([
+  "pin-mismatch",
+  "reset-unsigned",
+  "reset-signed",
+  "changed-unchecked",
+  "code-mismatch",
+  "compare-codes-differ",
+  "compare-keys-differ",
+  "compare-key-changed",
+]);
+
 type Listener = readonly [event: string, listener: (...parameters: never[]) => void];
 
 export class ContactKeyVerification {
@@ -689,6 +701,9 @@ export class ContactKeyVerification {
     const compared = encodeUnpadded(masterKey);
     await this.#state.add({ kind: "pin", userId, masterKey: compared, method });
     if (sign) await signContact(this.#client, userId, compared, true);
+    for (const { id, code, userId: about } of this.warnings()) {
+      if (about === userId && ANSWERED_BY_COMPARING.has(code)) await this.#warnings?.dismiss(id);
+    }
     await this.#monitor.refresh(userId);
   }
 

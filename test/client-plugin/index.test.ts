@@ -202,6 +202,9 @@ describe("ContactKeyVerification against a lying server", () => {
     await world.pass(20_000);
     assert.deepEqual(world.codes(), ["reset-unsigned warning"]);
     assert.equal(world.ckv.statusOf(ALICE).verdict.kind, "warning");
+    await world.ckv.markVerified(ALICE, encodePublicCode(ALICE, world.alice.masterKey));
+    assert.equal(world.ckv.statusOf(ALICE).verdict.kind, "verified");
+    assert.deepEqual(world.ckv.warnings(), []);
     world.stop();
   });
 
