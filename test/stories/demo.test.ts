@@ -43,7 +43,7 @@ describe("the demo in a browser", function () {
 
     const code = await verify(alice, bob);
     assert.match(code, /^[0-9]{4} [0-9]{4}$/);
-    await Promise.all([alice, bob].map(async (chat) => await badge(chat, "verified").waitFor()));
+    for (const chat of [alice, bob]) await badge(chat, "verified").waitFor();
 
     const attackedMs = performance.now();
     await page.getByRole("button", { name: "Ghost device" }).click();

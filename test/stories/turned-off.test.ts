@@ -20,6 +20,7 @@ story("the server pretends that Alice had turned it off", async (scene) => {
 
   await bob.ckv.refresh(alice.userId);
   await bob.isWarned("statement-missing");
+  await alice.ckv.refresh(alice.userId);
   await alice.isWarned("own-statement-changed");
   return { alice: ["warning own-statement-changed about alice"], bob: ["warning statement-missing about alice"] };
 });

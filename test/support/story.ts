@@ -364,7 +364,7 @@ export class Person {
   async leave(): Promise<void> {
     if (!this.running) return;
     this.running = false;
-    await this.ckv.stop();
+    this.ckv.stop();
     await this.client.close();
   }
 

@@ -2,6 +2,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { openCheckpoint } from "../../shared/log/checkpoint.ts";
 import { parseVkey } from "../../shared/crypto/signed-note.ts";
+import { encodeHex } from "../../shared/encoding.ts";
+import { parseChangeList, parseEpochChanges } from "../../shared/log/change-list.ts";
 import { parseEpochRecord } from "../../shared/log/epoch-record.ts";
 import type { EpochRecord } from "../../shared/log/epoch-record.ts";
 import { entryTile, parseEntryBundle, tilePath } from "../../shared/log/tiles.ts";
@@ -62,6 +64,17 @@ export class World {
     return openCheckpoint(note, parseVkey(this.service.wellKnown.log_key)).size;
   }
 
+  /** Users whose histories have grown in the epochs from `size` on. */
+  async changesSince(size: number): Promise<number> {
+    const users = new Set<string>();
+    const end = await this.size();
+    for (let epoch = size; epoch < end; epoch++) {
+      const changes = parseEpochChanges(await this.#bytes(`/v1/changes/${String(epoch)}`));
+      for (const { index } of parseChangeList(changes.list)) users.add(encodeHex(index));
+    }
+    return users.size;
+  }
+
   /** A copy of the log's database and keys as they are now. */
   async copyLog(): Promise<LogCopy> {
     const { data, anchor, keys } = this.service.files;
@@ -72,10 +85,14 @@ export class World {
   async #newestRecord(): Promise<EpochRecord> {
     const size = await this.size();
     const tile = entryTile(size - 1, size);
-    const bytes = new Uint8Array(await (await this.#ask(`/log/${tilePath(tile)}`)).arrayBuffer());
+    const bytes = await this.#bytes(`/log/${tilePath(tile)}`);
     const record = parseEntryBundle(bytes, tile.width).at(-1);
     if (record === undefined) throw new Error("the log gives no record");
     return parseEpochRecord(record);
+  }
+
+  async #bytes(path: string): Promise<Uint8Array> {
+    return new Uint8Array(await (await this.#ask(path)).arrayBuffer());
   }
 
   async #ask(path: string): Promise<Response> {
