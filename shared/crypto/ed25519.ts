@@ -1,7 +1,7 @@
 import { getPublicKey, hashes, sign } from "@noble/ed25519";
 import { concat, equalBytes } from "../encoding.ts";
 import { VerificationError } from "../errors.ts";
-import { basePoint, knownPoint, numberOf, ORDER, sumOfMultiples } from "./edwards25519.ts";
+import { basePoint, isSmallOrder, knownPoint, numberOf, ORDER, sumOfMultiples } from "./edwards25519.ts";
 import type { PreparedPoint } from "./edwards25519.ts";
 import { sha512 } from "./hash.ts";
 
@@ -40,14 +40,14 @@ export function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signat
   const k = numberOf(sha512(concat(nonce, publicKey, message))) % ORDER;
   // What is rebuilt is canonical by construction, so the signature's R is, too, if they are the same bytes.
   const rebuilt = sumOfMultiples({ scalar: s, of: basePoint() }, { scalar: -k, of: key });
-  if (rebuilt.isSmallOrder()) throw badSignature("the nonce point of a signature is of small order");
+  if (isSmallOrder(rebuilt)) throw badSignature("the nonce point of a signature is of small order");
   if (!equalBytes(rebuilt.toBytes(), nonce)) throw badSignature("a signature does not verify");
 }
 
 function decodeKey(publicKey: Uint8Array): PreparedPoint {
   const key = knownPoint(publicKey);
   if (key === undefined) throw badSignature("a public key that is no canonical encoding of a point");
-  if (key.point.isSmallOrder()) throw badSignature("a public key of small order");
+  if (isSmallOrder(key.point)) throw badSignature("a public key of small order");
   return key;
 }
 

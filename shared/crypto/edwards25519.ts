@@ -16,7 +16,7 @@ const MAX_KNOWN = 64;
 const PART_BITS = 64n;
 const KNOWN_PARTS = 4;
 /** Tables for all parts cost half a use, and halve every later one; most keys of a first look are never used again. */
-const USES_BEFORE_TABLES = 4;
+const USES_BEFORE_TABLES = 8;
 /** P, 3P, 5P, ..., 15P: what digits of at most 15 need. */
 const TABLE_LENGTH = 8;
 
@@ -176,6 +176,12 @@ function pointOf({ X, Y, Z, E, H }: Extended): Point {
   return new Point(reduced(X), reduced(Y), reduced(Z), reduced(E * H));
 }
 
+/** Whether 8 times the point is the identity. */
+export function isSmallOrder(point: Point): boolean {
+  const { X, Y, Z } = double(double(double(extendedOf(point))));
+  return X % PRIME === 0n && (Y - Z) % PRIME === 0n;
+}
+
 /** The sum of all multiples, in one walk down their bits (Straus). */
 export function sumOfMultiples(...multiples: readonly Multiple[]): Point {
   const rows = multiples.flatMap(rowsOf);
@@ -210,10 +216,15 @@ function rowsOf({ scalar, of: { tables } }: Multiple): readonly Row[] {
 /** Digits d with `sum of d[i] * 2^i = sign * size`, each 0 or odd and at most 15 in size (width-5 NAF). */
 function signedDigits(size: bigint, sign: number): readonly number[] {
   const digits: number[] = [];
-  for (let rest = size; rest > 0n; rest >>= 1n) {
-    const digit = (rest & 1n) === 0n ? 0n : BigInt.asIntN(5, rest);
-    rest -= digit;
-    digits.push(sign * Number(digit));
+  for (let rest = size; rest > 0n;) {
+    if ((rest & 1n) === 0n) {
+      digits.push(0);
+      rest >>= 1n;
+    } else {
+      const digit = BigInt.asIntN(5, rest);
+      digits.push(sign * Number(digit), 0, 0, 0, 0);
+      rest = (rest - digit) >> 5n;
+    }
   }
   return digits;
 }

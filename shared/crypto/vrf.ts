@@ -3,7 +3,16 @@ import { numberToBytesLE } from "@noble/curves/utils.js";
 import type { Point } from "@noble/ed25519";
 import { concat, equalBytes } from "../encoding.ts";
 import { VerificationError } from "../errors.ts";
-import { basePoint, decodePoint, knownPoint, numberOf, ORDER, passingPoint, sumOfMultiples } from "./edwards25519.ts";
+import {
+  basePoint,
+  decodePoint,
+  isSmallOrder,
+  knownPoint,
+  numberOf,
+  ORDER,
+  passingPoint,
+  sumOfMultiples,
+} from "./edwards25519.ts";
 import { type Hash, sha512 } from "./hash.ts";
 
 /**
@@ -102,7 +111,7 @@ export function proveVrfWith<P>(group: Group<P>, key: VrfSecretKey, alpha: Uint8
 /** Returns the key if it is canonical and 8 times it is not the identity, else throws `bad-vrf`. Once per configuration. */
 export function checkVrfKey(publicKey: Uint8Array): Uint8Array {
   const key = decodePoint(publicKey);
-  if (key === undefined || key.isSmallOrder()) throw badVrf("not a VRF key");
+  if (key === undefined || isSmallOrder(key)) throw badVrf("not a VRF key");
   return publicKey;
 }
 

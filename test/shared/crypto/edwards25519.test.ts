@@ -4,6 +4,7 @@ import { ED25519_TORSION_SUBGROUP, ed25519 } from "@noble/curves/ed25519.js";
 import {
   basePoint,
   decodePoint,
+  isSmallOrder,
   knownPoint,
   passingPoint,
   sumOfMultiples,
@@ -25,7 +26,7 @@ function expected(terms: readonly (readonly [scalar: bigint, point: Reference])[
 function prepared(reference: Reference, prepare: "passing" | "known"): PreparedPoint {
   const bytes = reference.toBytes();
   const point = decodePoint(bytes);
-  const [known] = Array.from({ length: 6 }, () => knownPoint(bytes)).reverse();
+  const [known] = Array.from({ length: 10 }, () => knownPoint(bytes)).reverse();
   assert(point !== undefined && known !== undefined);
   return prepare === "known" ? known : passingPoint(point);
 }
@@ -62,6 +63,14 @@ describe("shared/crypto/edwards25519", () => {
       assert.equal(encodeHex(sum.toBytes()), expected([[scalar, ed25519.Point.BASE]]));
     });
   }
+
+  it("knows the points of small order", () => {
+    for (const reference of ED25519_TORSION_SUBGROUP.map((hex) => ed25519.Point.fromBytes(decodeHex(hex)))) {
+      const [small, large] = [reference, reference.add(ed25519.Point.BASE)].map((each) => decodePoint(each.toBytes()));
+      assert(small !== undefined && large !== undefined);
+      assert.deepEqual([isSmallOrder(small), isSmallOrder(large)], [true, false]);
+    }
+  });
 
   it("adds nothing to nothing", () => {
     assert.equal(sumOfMultiples().is0(), true);
