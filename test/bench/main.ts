@@ -5,6 +5,9 @@
 import { parseArgs } from "node:util";
 import { createBigLog } from "./big-log.ts";
 import { calibrate } from "./calibration.ts";
+import { measureBundles } from "./client/bundles.ts";
+import { measureVerify } from "./client/verify.ts";
+import { measureWeight } from "./client/weight.ts";
 import { measureDisk } from "./disk.ts";
 import { measureEnrolments } from "./enrolments.ts";
 import { measureLookups } from "./lookups.ts";
@@ -37,6 +40,9 @@ const measurements: readonly (readonly [string, () => Promise<readonly Figure[]>
   ["enrolments", () => measureEnrolments(log, seconds)],
   ["lookups", () => measureLookups(log, users, seconds)],
   ["disk", () => measureDisk(log, users)],
+  ["weight", measureWeight],
+  ["verify", measureVerify],
+  ["bundles", measureBundles],
 ];
 const figures: Figure[] = [{ name: "users loaded", unit: "1/s", measured: loadRate }];
 for (const [name, measure] of measurements) {

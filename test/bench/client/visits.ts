@@ -12,7 +12,7 @@ import { verifyUser } from "../../../shared/proofs/lookup.ts";
 import type { KnownUser, VerifiedLookup } from "../../../shared/proofs/lookup.ts";
 import { verifySettlingRecords } from "../../../shared/proofs/settling.ts";
 import type { VerifiedSettling } from "../../../shared/proofs/settling.ts";
-import { median } from "../row.ts";
+import { median } from "./median.ts";
 import { bigLog } from "./invented-log.ts";
 import type { BigLog, Visit } from "./invented-log.ts";
 
