@@ -8,6 +8,7 @@ import { HEARTBEAT_BOUNDS, init, InitError, MERGE_DELAY_BOUNDS, SETTLE_BOUNDS } 
 import { openLogger } from "./logger.ts";
 import { fsck } from "./fsck.ts";
 import { parseRegistration } from "./registration.ts";
+import { wellKnownLines } from "./well-known.ts";
 
 /** A command cannot do what it was asked. */
 class CommandError extends Error {
@@ -49,7 +50,7 @@ export async function runInit(given: InitArguments): Promise<void> {
   const serviceUrl =
     given.serviceUrl ??
     (await ask("URL at which clients reach this service", `https://ckv.${serverName}`, "--service-url"));
-  const files = await init(
+  const { files, wellKnown } = await init(
     {
       ...given,
       serverName,
@@ -69,6 +70,8 @@ export async function runInit(given: InitArguments): Promise<void> {
   ${files.keys}          secret keys: keep a copy offline
   ${files.data}          database
   ${files.anchor}        anchor: best on another disk
+So that clients find it, add to homeserver.yaml:
+${wellKnownLines(wellKnown)}
 Next: "matrix-ckv doctor -c ${files.config}", then "matrix-ckv run -c ${files.config}".`);
 }
 

@@ -3,12 +3,15 @@ import { constants, existsSync, readFileSync, statSync } from "node:fs";
 import { access, statfs } from "node:fs/promises";
 import { parse } from "yaml";
 import { MATRIX_NAMES } from "../shared/messages.ts";
+import type { WellKnown } from "../shared/messages.ts";
 import type { Config } from "./config.ts";
 import { Homeserver } from "./homeserver.ts";
 import { HomeserverError } from "./homeserver-error.ts";
+import { KeysFileError, readKeys } from "./keys-file.ts";
 import { nativeCrypto } from "./no-native-crypto.ts";
 import { parseRegistration, type Registration } from "./registration.ts";
 import { EPOCHS_ALIAS, MEMBERS_ALIAS } from "./rooms.ts";
+import { wellKnownLines, wellKnownOf } from "./well-known.ts";
 
 const MIN_FREE_BYTES = 2 ** 30;
 const MAX_CLOCK_OFF_MS = 60_000;
@@ -95,6 +98,7 @@ async function* examineHomeserver(
   }
   yield ok("homeserver", `${url} speaks ${reach.at(-1) ?? "no version"}`);
   yield await examineClock(url, nowMs);
+  yield await examineWellKnown(config);
   const whoami = await attempt(homeserver.whoami());
   if (whoami instanceof HomeserverError) {
     yield problem("as_token", adviceForToken(whoami, config.registration));
@@ -126,6 +130,34 @@ async function examineClock(url: string, nowMs: () => number): Promise<Finding> 
   return offMs > MAX_CLOCK_OFF_MS
     ? problem("clock", `this machine and the homeserver differ by ${Math.round(offMs / 1000)} s: set both by NTP`)
     : ok("clock", "agrees with the homeserver");
+}
+
+/** Clients find the log by it; whoever serves it, the homeserver's own answer is the one that can be asked from here. */
+async function examineWellKnown({ homeserver: { url, serverName }, serviceUrl, keys }: Config): Promise<Finding> {
+  const wanted = wellKnownWanted(serverName, serviceUrl, keys);
+  if (wanted instanceof KeysFileError) return unknown("well-known", wanted.message);
+  const served = await fetch(`${url}/.well-known/matrix/client`, { signal: AbortSignal.timeout(10_000) }).then(
+    (response) => (response.ok ? response.json() : undefined),
+    () => undefined,
+  );
+  const found = mapOf(mapOf(served)[MATRIX_NAMES.wellKnown]);
+  if (Object.entries(wanted).every(([name, value]) => found[name] === value)) {
+    return ok("well-known", `clients find ${serviceUrl}`);
+  }
+  return problem(
+    "well-known",
+    `${url}/.well-known/matrix/client does not name this log. Add to homeserver.yaml (with public_baseurl) and restart Synapse, or add the same to the file you serve:
+${wellKnownLines(wanted)}`,
+  );
+}
+
+function wellKnownWanted(serverName: string, serviceUrl: string, keysFile: string): WellKnown | KeysFileError {
+  try {
+    return wellKnownOf(serverName, serviceUrl, readKeys(keysFile));
+  } catch (error) {
+    if (error instanceof KeysFileError) return error;
+    throw error;
+  }
 }
 
 function adviceForToken(error: HomeserverError, registration: string): string {

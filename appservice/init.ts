@@ -8,6 +8,7 @@ import { vrfPublicKey } from "../shared/crypto/vrf.ts";
 import { encodeUnpadded } from "../shared/encoding.ts";
 import { formatConfiguration, parseConfiguration } from "../shared/directory/configuration.ts";
 import { originOf } from "../shared/log/checkpoint.ts";
+import type { WellKnown } from "../shared/messages.ts";
 import {
   HEARTBEAT_DEFAULT_MS,
   HOUR_MS,
@@ -22,6 +23,7 @@ import { writeKeys } from "./keys-file.ts";
 import type { LogKeys } from "./log-settings.ts";
 import { BOT_LOCALPART, formatRegistration } from "./registration.ts";
 import { EPOCHS_ALIAS, MEMBERS_ALIAS } from "./rooms.ts";
+import { wellKnownOf } from "./well-known.ts";
 
 /** A bound of an option, both ends allowed. */
 export interface Bounds {
@@ -61,6 +63,12 @@ export interface InitFiles {
   readonly anchor: string;
 }
 
+/** A new log: its files, and what clients find it by. */
+export interface NewLog {
+  readonly files: InitFiles;
+  readonly wellKnown: WellKnown;
+}
+
 /** Something is already there, or an option is out of bounds. The message says what to do. */
 export class InitError extends Error {
   override readonly name = "InitError";
@@ -68,7 +76,7 @@ export class InitError extends Error {
 }
 
 /** Makes a new log. Writes config.yaml last, so that an interrupted run is seen as such. Throws InitError. */
-export async function init(options: InitOptions, nowMs: number): Promise<InitFiles> {
+export async function init(options: InitOptions, nowMs: number): Promise<NewLog> {
   const files = filesOf(options);
   const paths: readonly string[] = Object.values<string>({ ...files });
   const present = paths.filter((path) => existsSync(path));
@@ -84,7 +92,7 @@ export async function init(options: InitOptions, nowMs: number): Promise<InitFil
   await createLog({ dataDirectory, anchorFile, keysFile, configurationText, nowMs });
   writeNew(files.registration, registrationOf(options), 0o600);
   writeNew(files.config, configYaml(options, files), 0o644);
-  return files;
+  return { files, wellKnown: wellKnownOf(options.serverName, options.serviceUrl, keys) };
 }
 
 function filesOf({ config, data }: InitOptions): InitFiles {

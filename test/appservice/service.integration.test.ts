@@ -31,6 +31,7 @@ import {
   parseSessionAnswer,
   parseStatementAnswer,
   type LookupAnswer,
+  MATRIX_NAMES,
 } from "../../shared/messages.ts";
 import { verifyLookup, type VerifiedLookup } from "../../shared/proofs/lookup.ts";
 import { freePort } from "../support/port.ts";
@@ -86,7 +87,7 @@ describe("the service on a real homeserver", function () {
     const port = await freePort();
     const ports = { appservice: await freePort(), api: await freePort(), metrics: await freePort() };
     api = `http://127.0.0.1:${ports.api}`;
-    files = await init(
+    const made = await init(
       {
         serverName: `localhost:${port}`,
         homeserverUrl: `http://localhost:${port}`,
@@ -101,7 +102,9 @@ describe("the service on a real homeserver", function () {
       },
       Date.now(),
     );
-    synapse = await startSynapse({ port, registrationPath: files.registration });
+    files = made.files;
+    const extraConfig = { extra_well_known_client_content: { [MATRIX_NAMES.wellKnown]: made.wellKnown } };
+    synapse = await startSynapse({ port, registrationPath: files.registration, extraConfig });
     await start();
     configuration = parseConfiguration(await (await fetch(`${api}/v1/configuration`)).text());
   });

@@ -7,10 +7,6 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { init } from "../../appservice/init.ts";
 import type { InitFiles } from "../../appservice/init.ts";
-import { readKeys } from "../../appservice/keys-file.ts";
-import { publicKeyOf } from "../../shared/crypto/ed25519.ts";
-import { ED25519_KEY, formatVkey } from "../../shared/crypto/signed-note.ts";
-import { originOf } from "../../shared/log/checkpoint.ts";
 import type { WellKnown } from "../../shared/messages.ts";
 import { end, tied } from "./child.ts";
 import { freePort } from "./port.ts";
@@ -62,7 +58,7 @@ export class Service {
     const ports = { appservice: await freePort(), api: await freePort(), metrics: await freePort() };
     const serverName = `localhost:${String(homeserverPort)}`;
     const url = serviceUrl ?? `http://127.0.0.1:${String(ports.api)}`;
-    const files = await init(
+    const { files, wellKnown } = await init(
       {
         serverName,
         homeserverUrl: `http://${serverName}`,
@@ -77,9 +73,7 @@ export class Service {
       },
       Date.now(),
     );
-    const publicKey = publicKeyOf(readKeys(files.keys).logSeed);
-    const log_key = formatVkey({ name: originOf(serverName, 1), type: ED25519_KEY, publicKey });
-    return new Service(directory, files, { service_url: url, room: `#ckv:${serverName}`, log_key }, ports, clockUrl);
+    return new Service(directory, files, wellKnown, ports, clockUrl);
   }
 
   /** Process number of the running service. */
