@@ -16,7 +16,7 @@ import type { VerdictCode } from "../shared/verdict-codes.ts";
 import type { ContactMemory } from "./contact-memory.ts";
 import type { Pin } from "./contacts.ts";
 import type { StoreKeys } from "./matrix.ts";
-import { keysOfEntry, keysOfStore } from "./seen-keys.ts";
+import { keysOfEntry, keysOfStore, unsignedOfStore } from "./seen-keys.ts";
 import type { SeenKey } from "./seen-keys.ts";
 import type { Finding, Verdict } from "./verdict.ts";
 import { unchecked } from "./verdict.ts";
@@ -55,7 +55,9 @@ export function judge(known: Known): Judgement {
   const resets = judgeStatement(known);
   const keys = judgeKeys(known);
   const findings = [...resets, ...keys.findings, ...judgeEntry(known)];
-  return { verdict: verdictOf(known, keys), findings, againMs: keys.againMs };
+  const due = [...(keys.againMs === undefined ? [] : [keys.againMs]), ...unsignedDue(known)];
+  const againMs = due.length === 0 ? undefined : Math.min(...due);
+  return { verdict: verdictOf(known, keys), findings, againMs };
 }
 
 function finding(known: Known, code: VerdictCode, key: string, more: Partial<Finding> = {}): Finding {
@@ -200,21 +202,26 @@ function judgeEntry(known: Known): Finding[] {
 }
 
 /** A new device is unsigned until its owner has verified it: told when that has not happened for ten minutes. */
-function judgeUnsigned({ memory, nowMs, ...known }: Known, entry: Entry): Finding[] {
+function judgeUnsigned(known: Known, entry: Entry): Finding[] {
+  const { memory, nowMs } = known;
   const unsigned = [...entry.devices].flatMap(([deviceId, device]) =>
     device.kind === "device" && !device.signedByOwner && !device.dehydrated && entry.selfSigningKey !== undefined
       ? [{ deviceId, id: `${deviceId} ${encodeUnpadded(device.ed25519)}` }]
       : [],
   );
-  memory.unsignedSince = Object.fromEntries(unsigned.map(({ id }) => [id, memory.unsignedSince[id] ?? nowMs]));
+  const all = new Set([...unsigned.map(({ id }) => id), ...unsignedOfStore(known.store)]);
+  memory.unsignedSince = Object.fromEntries([...all].map((id) => [id, memory.unsignedSince[id] ?? nowMs]));
   return unsigned
-    .filter(({ id }) => nowMs - (memory.unsignedSince[id] ?? nowMs) >= OWN_UNSIGNED_DEVICE_AFTER_MS)
-    .map(({ deviceId, id }) =>
-      finding({ memory, nowMs, ...known }, "device-unsigned", id, {
-        devices: [deviceId],
-        sinceMs: memory.unsignedSince[id] ?? nowMs,
-      }),
-    );
+    .map(({ deviceId, id }) => ({ deviceId, id, sinceMs: memory.unsignedSince[id] ?? nowMs }))
+    .filter(({ sinceMs }) => nowMs - sinceMs >= OWN_UNSIGNED_DEVICE_AFTER_MS)
+    .map(({ deviceId, id, sinceMs }) => finding(known, "device-unsigned", id, { devices: [deviceId], sinceMs }));
+}
+
+/** When an unsigned device that is not told yet is due. */
+function unsignedDue({ memory, nowMs }: Known): number[] {
+  return Object.values(memory.unsignedSince)
+    .map((sinceMs) => sinceMs + OWN_UNSIGNED_DEVICE_AFTER_MS)
+    .filter((dueMs) => dueMs > nowMs);
 }
 
 // ------------------------------------------------------------------------------------------------------ the verdict

@@ -22,7 +22,7 @@ import type { LogView, LogViews, Looked, VerifiedVersion } from "./log-view.ts";
 import type { ClientLike, StoreKeys } from "./matrix.ts";
 import { cachedPrivateKey, readOwn } from "./matrix.ts";
 import { acknowledge } from "./own-keys.ts";
-import { keysOfEntry, keysOfStore, noteSeen } from "./seen-keys.ts";
+import { keysOfEntry, keysOfStore, noteSeen, unsignedOfStore } from "./seen-keys.ts";
 import type { Storage } from "./storage.ts";
 import type { Finding } from "./verdict.ts";
 import { keepSettled, knownOf } from "./verifier.ts";
@@ -134,6 +134,7 @@ export class OwnAccount {
       memory.seen = memory.seen.filter(({ inStore }) => inStore);
       return { status: { state: "absent", checkedAtMs: nowMs }, againMs: nowMs + OWN_CHECK_EVERY_MS };
     }
+    for (const id of unsignedOfStore(keys)) memory.unsignedSince[id] ??= nowMs;
     findings.push(...(await this.#checkVersions(view, looked, memory)));
     await this.#checkSettlings(view, looked, memory);
     findings.push(...this.#checkKeys(looked, memory, keys));
@@ -269,15 +270,18 @@ export class OwnAccount {
     const patienceMs = looked.head.configuration.merge_delay_ms + slackMs;
     const overdue = memory.seen.filter(({ firstSeenMs }) => nowMs >= firstSeenMs + patienceMs);
     if (overdue.length === 0) return [];
-    const first = overdue[0]?.firstSeenMs ?? nowMs;
-    const devices = overdue.map(({ deviceId }) => deviceId).filter((deviceId) => deviceId !== undefined);
-    const strange = devices.filter(
-      (deviceId) => deviceId !== client.getDeviceId() && keys.devices.get(deviceId)?.signedByOwner !== true,
+    // A device nobody signed is a stranger, told as such, and not a gap in the log.
+    const mine = overdue.filter(
+      ({ deviceId }) =>
+        deviceId === undefined ||
+        keys.devices.get(deviceId)?.signedByOwner === true ||
+        deviceId === client.getDeviceId(),
     );
-    const key = overdue.map(({ id }) => id).join(" ");
-    // A device nobody signed, shown to this device alone, is a stranger and not a gap in the log.
-    const code = strange.length > 0 && strange.length === overdue.length ? "own-unknown-device" : "own-key-missing";
-    return [{ ...finding(code, key, first), ...(devices.length === 0 ? {} : { devices }) }];
+    const [first] = mine;
+    if (first === undefined) return [];
+    const devices = mine.map(({ deviceId }) => deviceId).filter((deviceId) => deviceId !== undefined);
+    const key = mine.map(({ id }) => id).join(" ");
+    return [{ ...finding("own-key-missing", key, first.firstSeenMs), ...(devices.length === 0 ? {} : { devices }) }];
   }
 
   /** All settling epochs missed, from the newest back to the last one checked. */

@@ -49,6 +49,13 @@ export function keysOfStore(store: StoreKeys): Map<string, { deviceId?: string }
   return keys;
 }
 
+/** Devices in the store that their owner has not signed, by device id and Ed25519 key. */
+export function unsignedOfStore({ devices }: StoreKeys): string[] {
+  return [...devices]
+    .filter(([, { signedByOwner }]) => !signedByOwner)
+    .map(([deviceId, { ed25519 }]) => `${deviceId} ${canonicalKey(ed25519)}`);
+}
+
 /** Ids of all that an entry holds. Objects it calls unreadable have no keys. */
 export function keysOfEntry(entry: Entry): Set<string> {
   const keys = new Set<string>();

@@ -151,7 +151,7 @@ export class FakeClient implements ClientLike {
     return await Promise.resolve(token);
   }
   async getRoomIdForAlias(): Promise<{ room_id: string }> {
-    return await Promise.reject(Object.assign(new Error("not found"), { errcode: "M_NOT_FOUND" }));
+    return await Promise.reject<{ room_id: string }>(Object.assign(new Error("not found"), { errcode: "M_NOT_FOUND" }));
   }
   async joinRoom(roomId: string): Promise<unknown> {
     this.joined.push(roomId);
