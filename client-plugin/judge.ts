@@ -87,6 +87,7 @@ function judgeKeys(known: Known): KeyJudgement {
   const long = behind && nowMs - (memory.behindSinceMs ?? nowMs) >= STORE_BEHIND_LONG_AFTER_MS;
   if (long)
     findings.push(finding(known, "store-behind-long", String(known.n), { sinceMs: memory.behindSinceMs ?? nowMs }));
+  if (behind && hasLeftPin(known)) findings.push(finding(known, "pin-mismatch", `master ${known.store.masterKey ?? ""}`));
   if (memory.seen.length === 0 && !behind) memory.checkedKeys = [...keysOfStore(known.store).keys()];
   return { findings, pending: memory.seen, behind, againMs: nextLook(known) };
 }
@@ -135,6 +136,13 @@ function isBehind({ entry, store }: Known): boolean {
     deviceId !== undefined && entry.devices.get(deviceId)?.kind === "unreadable";
   const extra = [...held].some(([id, { deviceId }]) => !newest.has(id) && !unreadable(deviceId));
   return extra || [...newest].some((id) => !held.has(id));
+}
+
+/** Encryption used the pinned master key here, and now uses one from before: no lag ever does that. */
+function hasLeftPin({ memory, pin, store }: Known): boolean {
+  if (pin === undefined || store.masterKey === undefined) return false;
+  const pinned = `master ${pin.masterKey}`;
+  return memory.checkedKeys?.includes(pinned) === true && !keysOfStore(store).has(pinned);
 }
 
 /** First pause between looks at a key that is not logged yet; each next one is half the time waited so far. */
