@@ -155,7 +155,7 @@ export class FakeClient implements ClientLike {
   }
   async joinRoom(roomId: string): Promise<unknown> {
     this.joined.push(roomId);
-    return await Promise.resolve(undefined);
+    return await Promise.resolve({});
   }
   async sendEvent(roomId: string, type: string, content: Record<string, unknown>): Promise<{ event_id: string }> {
     this.sent.push({ roomId, type, content });
