@@ -24,7 +24,12 @@ export class Chat {
   readonly #main: HTMLElement = h("main", { class: "chat" });
   readonly #panel: HTMLElement = h("aside", { class: "panel", "aria-label": "Contact Key Verification", hidden: true });
   readonly #notices: HTMLElement = h("div", { class: "notices" });
-  readonly #list: HTMLElement = h("ol", { class: "timeline", role: "log", "aria-label": "Messages", tabindex: "0" });
+  readonly #messages: HTMLElement = h("ol");
+  readonly #list: HTMLElement = h(
+    "div",
+    { class: "timeline", role: "log", "aria-label": "Messages", tabindex: "0" },
+    this.#messages,
+  );
   readonly #composer: HTMLElement = this.#makeComposer();
   #roomId: string | undefined;
   #tab: Tab = "verify";
@@ -196,11 +201,11 @@ export class Chat {
     const back = this.#button("Back", "back", () => {
       this.#leaveRoom();
     });
-    if (partner === undefined) return h("header", {}, back, h("h2", {}, room.name));
+    if (partner === undefined) return h("header", {}, back, h("h1", {}, room.name));
     const verify = this.#button("Verify", "", () => {
       this.#openPanel(this.#tab);
     });
-    return h("header", {}, back, h("h2", {}, nameOf(this.#client, partner)), this.#badge(partner, false), verify);
+    return h("header", {}, back, h("h1", {}, nameOf(this.#client, partner)), this.#badge(partner, false), verify);
   }
 
   #button(text: string, className: string, onClick: () => void): HTMLButtonElement {
@@ -249,7 +254,7 @@ export class Chat {
   }
 
   #drawTimeline(room: Room): void {
-    this.#list.replaceChildren(...timelineOf(this.#client, room, this.#ckv));
+    this.#messages.replaceChildren(...timelineOf(this.#client, room, this.#ckv));
     this.#keepEnd();
   }
 

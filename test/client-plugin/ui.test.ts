@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
-import { createRequire } from "node:module";
 import type { Browser, Page } from "playwright-core";
 import { build } from "vite";
 import type { Rolldown } from "vite";
 import { encodePublicCode } from "../../shared/codes/public-code.ts";
+import { accessibilityProblems } from "../support/accessibility.ts";
 import { openBrowser } from "../support/chromium.ts";
 import type { CkvElement } from "../../client-plugin/ui/element.ts";
 
@@ -117,7 +116,6 @@ declare const fake: {
   session(state: string, more?: object): { move(state: string, more?: object): void };
   show(html: string): void;
 };
-declare const axe: { run(context: Document): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
 
 describe("elements", () => {
   let browser: Browser;
@@ -175,15 +173,11 @@ describe("elements", () => {
 
   /** No violation that axe-core finds, in light and in dark, at 480 and at 320 pixels. */
   async function assertAccessible(): Promise<void> {
-    const source = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-    await page.evaluate(source);
     for (const colorScheme of ["light", "dark"] as const) {
       for (const width of [480, 320]) {
         await page.emulateMedia({ colorScheme });
         await page.setViewportSize({ width, height: 900 });
-        const { violations } = await page.evaluate(() => axe.run(document));
-        const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
-        assert.deepEqual(found, [], `${colorScheme} ${String(width)}`);
+        assert.deepEqual(await accessibilityProblems(page.mainFrame()), [], `${colorScheme} ${String(width)}`);
         const overflow = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
         assert.equal(overflow, false, `nothing is wider than ${String(width)} pixels`);
       }

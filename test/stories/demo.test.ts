@@ -6,6 +6,7 @@ import { createInterface } from "node:readline";
 import { join } from "node:path";
 import type { Browser, FrameLocator, Page } from "playwright-core";
 import { MINUTE_MS } from "../../shared/parameters.ts";
+import { accessibilityProblems } from "../support/accessibility.ts";
 import { end, tied } from "../support/child.ts";
 import { openBrowser } from "../support/chromium.ts";
 
@@ -58,6 +59,7 @@ describe("the demo in a browser", function () {
     assert.equal(await bob.getByRole("article").count(), 1);
     assert.equal(await alice.getByRole("article").count(), 0);
     await badge(bob, "warning").waitFor();
+    for (const frame of page.frames()) assert.deepEqual(await accessibilityProblems(frame), [], frame.url());
     console.log(
       `      grey after ${seconds(greyMs, GREY_WITHIN_MS)}, warned after ${seconds(warnedMs, WARNED_WITHIN_MS)}`,
     );

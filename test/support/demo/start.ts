@@ -11,14 +11,19 @@ import type { PagePerson } from "./server.ts";
 /** As test/support/service.ts sets it. */
 const MERGE_DELAY_MS = 5_000;
 
+/** Ctrl-C before there is anything to end in good order; child processes go with this one. */
+const giveUp = (): never => process.exit(130);
+process.once("SIGINT", giveUp);
+
 const started = performance.now();
 console.log("Building the client, starting Synapse and its log …");
 const [pages, world] = await Promise.all([buildPages(), World.open()]);
 const [alice, bob] = await Promise.all([register("Alice"), register("Bob")]);
+const attacker = new Attacker(world, alice, bob);
 const { server, url } = await serveDemo({
   pages,
   people: [personOf("Alice", alice, bob, true), personOf("Bob", bob, alice, false)],
-  attacker: new Attacker(world, alice, bob),
+  attacker,
   logUrl: world.switchboard.url,
   mergeDelayMs: MERGE_DELAY_MS,
   slackMs: SLACK_MIN_MS,
@@ -27,8 +32,10 @@ console.log(
   `Ready after ${((performance.now() - started) / 1_000).toFixed(1)} s. Open this page; Ctrl-C ends it:\n\n  ${url}\n`,
 );
 
+process.off("SIGINT", giveUp);
 await once(process, "SIGINT");
 console.log("Ending …");
+await attacker.start("stop");
 server.closeAllConnections();
 server.close();
 await world.close();
