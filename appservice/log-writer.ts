@@ -12,6 +12,7 @@ import { ERASABLE_AFTER_MS } from "../shared/parameters.ts";
 import { openCheckpoint, signCheckpoint } from "../shared/log/checkpoint.ts";
 import { signPromise } from "../shared/proofs/promise.ts";
 import type { Hash } from "../shared/crypto/hash.ts";
+import type { VrfProof } from "../shared/crypto/vrf.ts";
 import { EpochBuilder } from "./epoch-builder.ts";
 import type { BuiltEpoch } from "./epoch-builder.ts";
 import { InFlightReads } from "./in-flight.ts";
@@ -86,6 +87,8 @@ export class LogWriter {
   readonly #builder: EpochBuilder;
   readonly #reads: InFlightReads;
   readonly #pending = new PendingChanges();
+  /** Proofs made for users before their first change is taken. */
+  readonly #prepared = new Map<string, VrfProof>();
   #settings: LogSettings;
   #configurationHash: Hash;
   /** The newest epoch on disk. Written by `#seal`. */
@@ -135,6 +138,16 @@ export class LogWriter {
     return this.#pending.mergeableUsers(nowMs);
   }
 
+  /** Whether a change of this user needs a proof of its index first, which `submit` would else make itself. */
+  isNew(userId: string): boolean {
+    return this.#pending.merged(userId) === undefined && this.#reads.get(userKey(userId)) === undefined;
+  }
+
+  /** Takes a proof for the first change of a user. */
+  prepare(userId: string, proof: VrfProof): void {
+    this.#prepared.set(userId, proof);
+  }
+
   /**
    * Takes a change; returns its version, and the epoch that merged it if the newest version has this very entry. A change
    * is merged by one of the next epochs, and lost if the process ends before. Throws `OverloadedError`.
@@ -142,6 +155,7 @@ export class LogWriter {
   submit(userId: string, entry: Uint8Array, observedMs: number): { version: number; mergedIn: number | undefined } {
     const merged = this.#merged(userId);
     const version = this.#pending.add(merged, entry, observedMs);
+    this.#prepared.delete(userId);
     const position = version <= merged.tip.size ? merged.tip.positions.at(-1) : undefined;
     return { version, mergedIn: position === undefined ? undefined : epochOf(position) };
   }
@@ -302,7 +316,7 @@ export class LogWriter {
     if (waiting !== undefined) return waiting;
     const stored = this.#reads.get(userKey(userId));
     if (stored === undefined) {
-      const { index, proof } = this.#parts.proveIndex(userId);
+      const { index, proof } = this.#prepared.get(userId) ?? this.#parts.proveIndex(userId);
       if (this.#builder.map.find(index) !== undefined) throw new IntegrityError("the record of a user has vanished");
       return { userId, index, vrfProof: proof, tip: EMPTY_TIP, day: 0, dayCount: 0, entry: undefined };
     }

@@ -6,6 +6,7 @@ import type { CommittedEpoch } from "./log-writer.ts";
 import { openLog } from "./open-log.ts";
 import type { WritableLog } from "./open-log.ts";
 import type { Call, Failure, FromSequencer, SequencerCalls, SequencerStart, ToSequencer } from "./sequencer-messages.ts";
+import { ProverPool } from "./prover-pool.ts";
 import { packTile } from "./store/map-tiles.ts";
 
 type Answers = { readonly [Name in keyof SequencerCalls]: (...args: Parameters<SequencerCalls[Name]>) => unknown };
@@ -16,14 +17,19 @@ class SequencerThread {
   readonly #log: WritableLog;
   readonly #writer: LogWriter;
   readonly #answers: Answers;
+  readonly #provers: ProverPool;
+  /** Users whose first change waits for the proof of their index. */
+  readonly #proving = new Map<string, Promise<void>>();
+  /** Changes that the writer has, or has refused. */
   #taken = 0;
   #saidFull = false;
   /** Called when readers hold the epoch that was handed over last. */
   #onTaken: () => void = () => undefined;
 
-  private constructor(port: MessagePort, maxChanges: number, log: WritableLog, writer: LogWriter) {
+  private constructor(port: MessagePort, { maxChanges, keys }: SequencerStart, log: WritableLog, writer: LogWriter) {
     this.#port = port;
     this.#maxChanges = maxChanges;
+    this.#provers = new ProverPool(keys.vrfSeed);
     this.#log = log;
     this.#writer = writer;
     this.#answers = this.#makeAnswers();
@@ -34,7 +40,7 @@ class SequencerThread {
     const handOver = (epoch: CommittedEpoch): Promise<void> => thread?.handOver(epoch) ?? Promise.resolve();
     const log = await openLog(start);
     const writer = await LogWriter.open({ ...log, keys: start.keys, maxChanges: start.maxChanges, handOver });
-    thread = new SequencerThread(port, start.maxChanges, log, writer);
+    thread = new SequencerThread(port, start, log, writer);
     const { head, settings, refusal } = log;
     if (refusal === undefined) writer.adjust(start.settings);
     port.on("message", thread.receive.bind(thread));
@@ -77,8 +83,14 @@ class SequencerThread {
     const writer = this.#writer;
     return {
       submit: (userId, entry, observedMs) => this.#submit(userId, entry, observedMs),
-      newestEntry: (userId) => writer.newestEntry(userId),
-      promise: (userId, nowMs) => writer.promise(userId, nowMs),
+      newestEntry: async (userId) => {
+        await this.#proving.get(userId);
+        return writer.newestEntry(userId);
+      },
+      promise: async (userId, nowMs) => {
+        await this.#proving.get(userId);
+        return writer.promise(userId, nowMs);
+      },
       acknowledge: (...args) => writer.acknowledge(...args),
       erase: (...args) => writer.erase(...args),
       succeed: (successor) => {
@@ -91,7 +103,24 @@ class SequencerThread {
     };
   }
 
-  #submit(userId: string, entry: Uint8Array, observedMs: number): ReturnType<SequencerCalls["submit"]> {
+  /** Changes of one user are taken in the order in which they came: all that wait for its proof go on in one turn. */
+  #submit(userId: string, entry: Uint8Array, observedMs: number): unknown {
+    const proving = this.#proving.get(userId) ?? (this.#writer.isNew(userId) ? this.#prove(userId) : undefined);
+    return proving === undefined
+      ? this.#take(userId, entry, observedMs)
+      : proving.then(() => this.#take(userId, entry, observedMs));
+  }
+
+  #prove(userId: string): Promise<void> {
+    const proving = this.#provers.prove(userId).then((proof) => {
+      this.#proving.delete(userId);
+      this.#writer.prepare(userId, proof);
+    });
+    this.#proving.set(userId, proving);
+    return proving;
+  }
+
+  #take(userId: string, entry: Uint8Array, observedMs: number): ReturnType<SequencerCalls["submit"]> {
     this.#taken += 1;
     const submitted = this.#writer.submit(userId, entry, observedMs);
     if (this.#writer.pendingUsers >= this.#maxChanges && !this.#saidFull) {
@@ -119,6 +148,7 @@ class SequencerThread {
     try {
       await this.#writer.flush();
     } finally {
+      await this.#provers.close();
       await this.#log.store.close();
       this.#port.close();
     }

@@ -1,6 +1,6 @@
 /** The batch proof of the map for auditors, straight from tiles: the bytes of `proveMapBatch` in the core, made faster. */
 import { bitAt } from "../../shared/map/map-proof.ts";
-import { HASH_WORDS, LEAF_CONTENT_BYTES } from "./fixed-hash.ts";
+import { HASH_WORDS, LEAF_CONTENT_BYTES, putHashBytes } from "./fixed-hash.ts";
 import { INNER, LEAF, LINK } from "./map-tiles.ts";
 import type { Tile } from "./map-tiles.ts";
 
@@ -62,26 +62,28 @@ export class BatchProver {
       return;
     }
     this.#byte(FOREIGN);
-    this.#extend(LEAF_CONTENT_BYTES).set(leaf.subarray(0, LEAF_CONTENT_BYTES));
+    const at = this.#length;
+    this.#extend(LEAF_CONTENT_BYTES);
+    this.#buffer.set(leaf.subarray(0, LEAF_CONTENT_BYTES), at);
   }
 
   #byte(byte: number): void {
-    this.#extend(1)[0] = byte;
+    const at = this.#length;
+    this.#extend(1);
+    this.#buffer[at] = byte;
   }
 
   #hash(tile: Tile, slot: number): void {
-    const out = this.#extend(HASH_BYTES);
-    for (let i = 0; i < HASH_WORDS; i++) out.writeInt32BE(tile.hashes[slot * HASH_WORDS + i] as number, 4 * i);
+    const at = this.#length;
+    this.#extend(HASH_BYTES);
+    putHashBytes(this.#buffer, at, tile.hashes, slot * HASH_WORDS);
   }
 
-  #extend(count: number): Buffer {
-    const at = this.#length;
+  #extend(count: number): void {
     this.#length += count;
-    if (this.#length > this.#buffer.length) {
-      const larger = Buffer.allocUnsafe(2 * this.#length);
-      larger.set(this.#buffer);
-      this.#buffer = larger;
-    }
-    return this.#buffer.subarray(at, this.#length);
+    if (this.#length <= this.#buffer.length) return;
+    const larger = Buffer.allocUnsafe(2 * this.#length);
+    larger.set(this.#buffer);
+    this.#buffer = larger;
   }
 }

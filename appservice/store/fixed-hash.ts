@@ -200,14 +200,20 @@ const NODE_TAILS = ((): Int32Array => {
 /** The 32 bytes of a hash. */
 export function hashBytes(words: Int32Array, at: number): Uint8Array {
   const bytes = new Uint8Array(32);
+  putHashBytes(bytes, 0, words, at);
+  return bytes;
+}
+
+/** Writes a hash as 32 bytes, from `bytesAt` on. */
+export function putHashBytes(bytes: Uint8Array, bytesAt: number, words: Int32Array, at: number): void {
   for (let i = 0; i < HASH_WORDS; i++) {
     const word = words[at + i] as number;
-    bytes[4 * i] = word >>> 24;
-    bytes[4 * i + 1] = word >>> 16;
-    bytes[4 * i + 2] = word >>> 8;
-    bytes[4 * i + 3] = word;
+    const to = bytesAt + 4 * i;
+    bytes[to] = word >>> 24;
+    bytes[to + 1] = word >>> 16;
+    bytes[to + 2] = word >>> 8;
+    bytes[to + 3] = word;
   }
-  return bytes;
 }
 
 /** Writes 32 bytes, from `at` on in `bytes`, as words. */

@@ -16,7 +16,7 @@ import {
   tileKey,
   TOP_DEPTH,
 } from "./map-tiles.ts";
-import type { StoredLeaf, Tile } from "./map-tiles.ts";
+import type { StoredLeaf, Tile, TilePlace } from "./map-tiles.ts";
 import { getReferenced } from "./store.ts";
 import type { Reads } from "./store.ts";
 
@@ -50,7 +50,7 @@ export function readMap(top: ReadonlyMap<string, Tile>, reads: Reads, cache: Til
 export function readSettledMap(epoch: number, root: Hash, reads: Reads, cache: TileCache): MapReader {
   const above = emptyTile();
   setHashWords(above.hashes, HASH_WORDS, root, 0);
-  const read = (place: { prefix: Uint8Array; depth: number }): Uint8Array => readTileAt(epoch, place, reads);
+  const read = (place: TilePlace): Uint8Array => readTileAt(epoch, place, reads);
   const first = emptyTile();
   // The form that the first tile had while the map was empty is not kept.
   const top = isZero(root) ? first : cache.get(first, above, 1, () => read(first));
@@ -63,7 +63,7 @@ export function readSettledMap(epoch: number, root: Hash, reads: Reads, cache: T
 /** The form a tile had at a settling epoch: the newest if it is old enough, else along the chain of kept ones. */
 function readTileAt(
   epoch: number,
-  place: { readonly prefix: Uint8Array; readonly depth: number },
+  place: TilePlace,
   reads: Reads,
 ): Uint8Array {
   let bytes = getReferenced(reads, tileKey(place), "a tile of the map");
@@ -74,7 +74,7 @@ function readTileAt(
 }
 
 /** Name of a tile in the top of the map. */
-export function topName(tile: { readonly prefix: Uint8Array; readonly depth: number }): string {
+export function topName(tile: TilePlace): string {
   return `${tile.depth}/${tile.prefix[0] ?? 0}`;
 }
 
@@ -119,40 +119,53 @@ class TileReader implements MapReader {
   }
 }
 
-/** Tiles below this depth are small and many: they are read anew. */
-const CACHED_DEPTH = TOP_DEPTH;
+/** Deeper tiles kept per generation: enough for the few reads that one answer makes of the same tile. */
+const DEEP_TILES = 64;
 
 /**
- * Tiles by place and hash, so that it never matters of which epoch they are. Two generations: what was not used while
- * the younger one filled is forgotten.
+ * Tiles by place and hash, so that it never matters of which epoch they are. The upper ones are shared by many users and
+ * stay; deeper ones are forgotten soon.
  */
 export class TileCache {
-  readonly #limit: number;
-  #young = new Map<string, Tile>();
-  #old = new Map<string, Tile>();
+  readonly #upper: Generations;
+  readonly #deep = new Generations(DEEP_TILES);
 
-  /** `limit`: tiles per generation, about 6 kB each. */
+  /** `limit`: upper tiles per generation, about 5 kB each. */
   constructor(limit: number) {
-    this.#limit = limit;
+    this.#upper = new Generations(limit);
   }
 
   /** The tile at `place` with the hash at `slot` of the tile above: from memory, or read and checked. */
   get(
-    place: { readonly prefix: Uint8Array; readonly depth: number },
+    place: TilePlace,
     above: Tile,
     slot: number,
     read: () => Uint8Array,
   ): Tile {
-    const parse = (): Tile => checkTile(parseTile(place.prefix, place.depth, read()), above.hashes, slot * HASH_WORDS);
-    if (place.depth > CACHED_DEPTH) return parse();
+    const tiles = place.depth > TOP_DEPTH ? this.#deep : this.#upper;
     const name = cacheName(place, above.hashes, slot * HASH_WORDS);
-    const known = this.#young.get(name) ?? this.#old.get(name);
-    const tile = known === undefined ? parse() : checkTile(known, above.hashes, slot * HASH_WORDS);
-    this.#keep(name, tile);
+    const tile = tiles.get(name) ?? parseTile(place.prefix, place.depth, read());
+    checkTile(tile, above.hashes, slot * HASH_WORDS);
+    tiles.keep(name, tile);
     return tile;
   }
+}
 
-  #keep(name: string, tile: Tile): void {
+/** Two generations: what was not used while the younger one filled is forgotten. */
+class Generations {
+  readonly #limit: number;
+  #young = new Map<string, Tile>();
+  #old = new Map<string, Tile>();
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  get(name: string): Tile | undefined {
+    return this.#young.get(name) ?? this.#old.get(name);
+  }
+
+  keep(name: string, tile: Tile): void {
     this.#young.set(name, tile);
     if (this.#young.size < this.#limit) return;
     this.#old = this.#young;
@@ -161,7 +174,7 @@ export class TileCache {
 }
 
 function cacheName(
-  { prefix, depth }: { readonly prefix: Uint8Array; readonly depth: number },
+  { prefix, depth }: TilePlace,
   hashes: Int32Array,
   at: number,
 ): string {

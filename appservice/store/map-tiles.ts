@@ -6,7 +6,7 @@
 import type { Hash } from "../../shared/crypto/hash.ts";
 import { bitAt } from "../../shared/map/map-proof.ts";
 import type { MapLeaf } from "../../shared/map/map-proof.ts";
-import { hashBytes, hashLeaf, hashNode, HASH_WORDS, sameHash, setHashWords } from "./fixed-hash.ts";
+import { hashBytes, hashLeaf, hashNode, HASH_WORDS, putHashBytes, sameHash, setHashWords } from "./fixed-hash.ts";
 import { numberKey, readU64, writeU64 } from "./records.ts";
 import type { Position } from "./records.ts";
 import { IntegrityError } from "./store.ts";
@@ -198,30 +198,35 @@ export function prefixOf(index: Hash, depth: number): Uint8Array {
 
 // ----------------------------------------------------------------------------------------------------------------- keys
 
-/** Prefix first, so that the tiles of one path are neighbours on disk; six bytes of it unless the tile is deeper. */
-function place(tile: { readonly prefix: Uint8Array; readonly depth: number }): Buffer {
-  const length = tile.depth <= 48 ? 6 : 32;
-  const bytes = Buffer.allocUnsafe(length + 1);
-  bytes.set(tile.prefix.subarray(0, length), 0);
-  bytes[length] = tile.depth;
-  return bytes;
+/** Where a tile stands in the map: the first `depth` bits of the 32 bytes of `prefix`. */
+export interface TilePlace {
+  readonly prefix: Uint8Array;
+  readonly depth: number;
 }
 
-export function tileKey(tile: { readonly prefix: Uint8Array; readonly depth: number }): Uint8Array {
-  return Buffer.concat([Buffer.from("t"), place(tile)]);
+const TILE_KIND = "t".charCodeAt(0);
+
+/** Prefix first, so that the tiles of one path are neighbours on disk; six bytes of it unless the tile is deeper. */
+export function tileKey({ prefix, depth }: TilePlace): Buffer {
+  const length = depth <= 48 ? 6 : 32;
+  const key = Buffer.allocUnsafe(length + 2);
+  key[0] = TILE_KIND;
+  for (let i = 0; i < length; i++) key[i + 1] = prefix[i] as number;
+  key[length + 1] = depth;
+  return key;
 }
 
 /** The place of a tile as a name in memory. */
-export function tileName(tile: { readonly prefix: Uint8Array; readonly depth: number }): string {
-  return place(tile).toString("latin1");
+export function tileName(tile: TilePlace): string {
+  return tileKey(tile).toString("latin1");
 }
 
 /** Where the form that a tile had at a settling epoch is kept once it was overwritten; by epoch, so that old ones go at once. */
 export function settledTileKey(
   settlingEpoch: number,
-  tile: { readonly prefix: Uint8Array; readonly depth: number },
+  tile: TilePlace,
 ): Uint8Array {
-  return Buffer.concat([numberKey("s", settlingEpoch), place(tile)]);
+  return Buffer.concat([numberKey("s", settlingEpoch), tileKey(tile).subarray(1)]);
 }
 
 // ------------------------------------------------------------------------------------------------------------- encoding
@@ -249,9 +254,7 @@ function encodeNode(tile: Tile, slot: number, start: number): number {
     return at + LEAF_BYTES;
   }
   if (kind === NONE) return at;
-  for (let i = 0; i < HASH_WORDS; i++) {
-    scratch.writeInt32BE(tile.hashes[slot * HASH_WORDS + i] ?? 0, at + 4 * i);
-  }
+  putHashBytes(scratch, at, tile.hashes, slot * HASH_WORDS);
   return at + 4 * HASH_WORDS;
 }
 

@@ -24,7 +24,7 @@ import {
   TILE_HEIGHT,
   TOP_DEPTH,
 } from "./map-tiles.ts";
-import type { StoredLeaf } from "./map-tiles.ts";
+import type { StoredLeaf, TilePlace } from "./map-tiles.ts";
 import { BatchProver } from "./batch-prover.ts";
 import { topName } from "./map-reader.ts";
 import { numberKey, numbersOfKey, positionOf, TOP_KEY } from "./records.ts";
@@ -210,7 +210,7 @@ export class MapWriter {
   }
 
   /** A tile from the store. What is read above TOP_DEPTH + 1 stays. */
-  #read({ prefix, depth }: { readonly prefix: Uint8Array; readonly depth: number }): Tile | undefined {
+  #read({ prefix, depth }: TilePlace): Tile | undefined {
     const bytes = this.#reads.get(tileKey({ prefix, depth }));
     if (bytes === undefined) return undefined;
     const spare = depth > TOP_DEPTH ? this.#spare.pop() : undefined;
@@ -333,11 +333,11 @@ function savedAt(epoch: number): KeyValue {
   return { key: TOP_KEY, value: numberKey("\0", epoch) };
 }
 
-function childPlace(tile: Tile, slot: number): { readonly prefix: Uint8Array; readonly depth: number } {
+function childPlace(tile: Tile, slot: number): TilePlace {
   return { prefix: tile.childPrefix(slot), depth: tile.depth + TILE_HEIGHT };
 }
 
-function residentName(place: { readonly prefix: Uint8Array; readonly depth: number }): string {
+function residentName(place: TilePlace): string {
   const { prefix, depth } = place;
   if (depth < TOP_DEPTH) return topName(place);
   return depth === TOP_DEPTH ? `${depth}/${prefix[0] ?? 0}/${prefix[1] ?? 0}` : tileName(place);

@@ -348,7 +348,7 @@ describe("sequencer", () => {
     running = await log.start({
       cosign: async (note, size) => {
         asked.push(size);
-        await new Promise<void>((resolve) => (release = resolve));
+        if (asked.length <= 2) await new Promise<void>((resolve) => (release = resolve));
         return note;
       },
     });
@@ -357,15 +357,16 @@ describe("sequencer", () => {
     for (const content of [1, 2]) {
       const { timestampMs } = running.sequencer.status();
       merges.push(submit(content));
+      await running.sequencer.newestEntry(userId);
       await log.clock.runUntil(until(() => running.sequencer.status().timestampMs > timestampMs));
     }
     assert.deepEqual(asked, [1], "the witness is asked about one head at a time");
     release();
     await until(() => asked.length === 2);
     release();
-    await Promise.all(merges);
+    await log.clock.runUntil(Promise.all(merges));
     const checkpoint = openCheckpoint(await running.directory.checkpoint(), parseVkey(log.configuration.log_key));
-    assert.equal(checkpoint.size, asked[1]);
-    assert(checkpoint.size >= 3, "what was signed meanwhile is left out");
+    assert(checkpoint.size >= asked[1]!);
+    assert(asked[1]! >= 3, "what was signed meanwhile is left out");
   });
 });

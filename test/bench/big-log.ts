@@ -4,7 +4,7 @@ import type { LogWriter as Writer } from "../../appservice/log-writer.ts";
 import { LogWriter } from "../../appservice/log-writer.ts";
 import { openLog } from "../../appservice/open-log.ts";
 import type { VrfProof } from "../../shared/crypto/vrf.ts";
-import { MAX_CHANGES_PER_EPOCH, SETTLE_DEFAULT_MS } from "../../shared/parameters.ts";
+import { DAY_MS, MAX_CHANGES_PER_EPOCH, SETTLE_DEFAULT_MS } from "../../shared/parameters.ts";
 import { OwnLog } from "../support/own-log.ts";
 
 /** About what an account with three devices has. */
@@ -44,7 +44,7 @@ export async function openWriter(
 
 /** A log of `users` users with one version each. `progress` is told how many there are. */
 export async function createBigLog(users: number, progress: (done: number) => void): Promise<OwnLog> {
-  const log = await OwnLog.create({ settle_ms: SETTLE_DEFAULT_MS, heartbeat_ms: 60_000 });
+  const log = await OwnLog.create({ settle_ms: SETTLE_DEFAULT_MS, heartbeat_ms: 60_000 }, Date.now() - DAY_MS);
   const { writer, close } = await openWriter(log, MAX_CHANGES_PER_EPOCH);
   for (let start = 0; start < users; start += MAX_CHANGES_PER_EPOCH) {
     const end = Math.min(users, start + MAX_CHANGES_PER_EPOCH);

@@ -1,0 +1,26 @@
+/** New users: a VRF proof each, then the same as an update. */
+import type { OwnLog } from "../support/own-log.ts";
+import { randomEntry } from "./big-log.ts";
+import type { Figure } from "./table.ts";
+import { startForBench } from "./updates.ts";
+
+const PER_EPOCH = 1_000;
+
+export async function measureEnrolments(log: OwnLog, seconds: number): Promise<readonly Figure[]> {
+  const running = await startForBench(log, PER_EPOCH);
+  const started = performance.now();
+  const ends = started + seconds * 1_000;
+  let enrolled = 0;
+  let next = 0;
+  const enrolOne = async (): Promise<void> => {
+    while (performance.now() < ends) {
+      const userId = `@new${next++}:example.org`;
+      await running.sequencer.submit({ userId, entry: randomEntry(), observedMs: Date.now() });
+      enrolled += 1;
+    }
+  };
+  await Promise.all(Array.from({ length: 3 * PER_EPOCH }, enrolOne));
+  const measured = (enrolled / (performance.now() - started)) * 1_000;
+  await running.sequencer.close();
+  return [{ name: "enrolments", unit: "1/s", measured, must: 3_500, reach: 4_500 }];
+}

@@ -1,0 +1,85 @@
+/** Durable updates through the running service: sequencer in its thread, readers taking every epoch. */
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { systemClock } from "../../appservice/clock.ts";
+import type { RunningLog } from "../../appservice/sequencer.ts";
+import type { OwnLog } from "../support/own-log.ts";
+import { randomEntry, userOf } from "./big-log.ts";
+import type { Figure } from "./table.ts";
+
+/** Starts the log with the real time, closing an epoch whenever `maxChanges` wait. */
+export function startForBench(log: OwnLog, maxChanges: number): Promise<RunningLog> {
+  return log.start({ clock: systemClock, maxChanges, epochDelayMs: 1_000 });
+}
+
+export async function measureUpdates(log: OwnLog, users: number, seconds: number): Promise<readonly Figure[]> {
+  return [
+    await measure(log, users, seconds, 1_000, { must: 8_000, reach: 12_000 }),
+    await measure(log, users, seconds, 100, { must: 3_307, reach: 7_000 }),
+    ...(await blocking(log, users, seconds)),
+  ];
+}
+
+async function measure(
+  log: OwnLog,
+  users: number,
+  seconds: number,
+  perEpoch: number,
+  aims: { readonly must: number; readonly reach: number },
+): Promise<Figure> {
+  const running = await startForBench(log, perEpoch);
+  const updates = await submitFor(running, users, seconds, 3 * perEpoch);
+  await running.sequencer.close();
+  return { name: `durable updates, ${perEpoch} per epoch`, unit: "1/s", measured: updates, ...aims };
+}
+
+/** Keeps `waiting` changes on their way for some seconds; returns merged and published ones per second. */
+export async function submitFor(running: RunningLog, users: number, seconds: number, waiting: number): Promise<number> {
+  const started = performance.now();
+  const ends = started + seconds * 1_000;
+  let merged = 0;
+  const submitOne = async (): Promise<void> => {
+    while (performance.now() < ends) {
+      const userId = userOf(Math.floor(Math.random() * users));
+      await running.sequencer.submit({ userId, entry: randomEntry(), observedMs: Date.now() });
+      merged += 1;
+    }
+  };
+  await Promise.all(Array.from({ length: waiting }, submitOne));
+  return (merged / (performance.now() - started)) * 1_000;
+}
+
+/** How long the answering thread is blocked while 1,000 updates a second are merged, once a second. */
+async function blocking(log: OwnLog, users: number, seconds: number): Promise<readonly Figure[]> {
+  const running = await startForBench(log, 10_000);
+  const delay = monitorEventLoopDelay({ resolution: 1 });
+  delay.enable();
+  const stop = new AbortController();
+  const load = submitSteadily(running, users, 1_000, stop.signal);
+  await new Promise((resolve) => setTimeout(resolve, seconds * 1_000));
+  delay.disable();
+  stop.abort();
+  await load;
+  await running.sequencer.close();
+  const measured = delay.max / 1e6;
+  return [{ name: "longest block of the answering thread", unit: "ms", measured, must: 50, atMost: true }];
+}
+
+/** Submits `perSecond` changes until aborted, without waiting for them. */
+export async function submitSteadily(
+  running: RunningLog,
+  users: number,
+  perSecond: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const started = performance.now();
+  const merging: Promise<unknown>[] = [];
+  for (let sent = 0; !signal.aborted; ) {
+    const due = ((performance.now() - started) / 1_000) * perSecond;
+    for (; sent < due; sent++) {
+      const userId = userOf(Math.floor(Math.random() * users));
+      merging.push(running.sequencer.submit({ userId, entry: randomEntry(), observedMs: Date.now() }));
+    }
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  await Promise.all(merging);
+}
