@@ -1,3 +1,4 @@
+import { ConnectionError, MatrixError } from "matrix-js-sdk";
 import { h } from "../ui/dom.ts";
 import { findHomeserver, logIn } from "./session.ts";
 import type { Session } from "./session.ts";
@@ -26,7 +27,7 @@ export function showLogin(place: HTMLElement, settings: Settings): Promise<Logge
         const session = await logIn(baseUrl, user.input.value.trim(), password.input.value);
         resolve({ session, user: user.input.value.trim(), password: password.input.value });
       } catch (error) {
-        problem.textContent = error instanceof Error ? error.message : "That did not work.";
+        problem.textContent = sentenceOf(error);
         button.disabled = false;
       }
     };
@@ -44,6 +45,15 @@ export function showLogin(place: HTMLElement, settings: Settings): Promise<Logge
       ),
     );
   });
+}
+
+/** Why a login failed, for the person who tried. */
+function sentenceOf(error: unknown): string {
+  const told: unknown = error instanceof MatrixError ? error.data.error : undefined;
+  if (typeof told === "string") return told;
+  return error instanceof ConnectionError || error instanceof TypeError
+    ? "The homeserver can't be reached. Is its name right?"
+    : "That did not work.";
 }
 
 function field(id: string, text: string, type: string, value: string): { label: HTMLElement; input: HTMLInputElement } {

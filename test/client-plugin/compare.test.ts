@@ -4,7 +4,6 @@ import { formatContactCode } from "../../shared/codes/contact-code.ts";
 import { decodeUnpadded, encodeUnpadded, utf8 } from "../../shared/encoding.ts";
 import { MATRIX_NAMES } from "../../shared/messages.ts";
 import { COMPARISON_SILENCE_MS, DAY_MS, HOUR_MS } from "../../shared/parameters.ts";
-import type { Clock } from "../../client-plugin/clock.ts";
 import { CompareSessions, attemptAllowed } from "../../client-plugin/compare.ts";
 import type {
   CompareHost,
@@ -13,7 +12,9 @@ import type {
   MasterKeyReading,
   OwnIdentity,
 } from "../../client-plugin/compare.ts";
+import { ManualClock, settle } from "./manual-clock.ts";
 
+const START_MS = 1_700_000_000_000;
 const TYPES = MATRIX_NAMES.compare;
 const ALICE = "@alice:a.example";
 const BOB = "@bob:b.example";
@@ -25,43 +26,6 @@ const LOG_KEYS = new Map([
 ]);
 
 const key = (name: string): Uint8Array => sha256(utf8(name));
-
-/** A clock that stands still until it is told. */
-class ManualClock implements Clock {
-  #nowMs = 1_700_000_000_000;
-  readonly #sleepers = new Set<{ readonly atMs: number; readonly wake: () => void }>();
-
-  now(): number {
-    return this.#nowMs;
-  }
-
-  sleep(ms: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const sleeper = { atMs: this.#nowMs + ms, wake: resolve };
-      this.#sleepers.add(sleeper);
-      signal.addEventListener("abort", () => {
-        this.#sleepers.delete(sleeper);
-        resolve();
-      });
-    });
-  }
-
-  async advance(ms: number): Promise<void> {
-    this.#nowMs += ms;
-    for (const sleeper of [...this.#sleepers]) {
-      if (sleeper.atMs > this.#nowMs) continue;
-      this.#sleepers.delete(sleeper);
-      sleeper.wake();
-    }
-    await settle();
-  }
-
-  get sleepers(): number {
-    return this.#sleepers.size;
-  }
-}
-
-const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 interface Parcel {
   readonly from: Peer;
@@ -209,7 +173,7 @@ interface World {
 }
 
 function meet(): World {
-  const world = { wire: new Wire(), clock: new ManualClock() };
+  const world = { wire: new Wire(), clock: new ManualClock(START_MS) };
   return { ...world, alice: new Peer(world, ALICE, "ALICEPHONE"), bob: new Peer(world, BOB, "BOBPHONE") };
 }
 
@@ -278,7 +242,7 @@ describe("contact-code sessions", () => {
   });
 
   it("works where neither side has a log", async () => {
-    const world = { wire: new Wire(), clock: new ManualClock() };
+    const world = { wire: new Wire(), clock: new ManualClock(START_MS) };
     const alice = new Peer(world, CAROL, "CAROLPHONE");
     const bob = new Peer(world, "@dan:d.example", "DANPHONE");
     await alice.sessions.compare("@dan:d.example");

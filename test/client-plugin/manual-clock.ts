@@ -38,6 +38,11 @@ export class ManualClock implements Clock {
     });
   }
 
+  /** How many wait for a time to come. */
+  get sleepers(): number {
+    return this.#sleepers.size;
+  }
+
   /** Moves on, stopping at each sleeper on the way; `each` runs after every stop. */
   async advance(ms: number, each: () => void = () => undefined): Promise<void> {
     const endMs = this.#nowMs + ms;
