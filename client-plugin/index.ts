@@ -480,7 +480,11 @@ export class ContactKeyVerification {
   async #onKeysQuery(text: string): Promise<void> {
     const watched = new Set(this.#monitor.watched());
     const answered = keysOfAnswer(text);
-    if (answered.has(this.#client.getSafeUserId())) this.#checkOwn();
+    const own = answered.get(this.#client.getSafeUserId());
+    if (own !== undefined) {
+      this.#own.noteAnswer(own);
+      this.#checkOwn();
+    }
     for (const [userId, keys] of answered) {
       if (watched.has(userId) && (await this.#verifier.noteAnswer(userId, keys))) this.#monitor.changed(userId);
     }

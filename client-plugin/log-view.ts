@@ -34,7 +34,7 @@ import { acceptConfiguration, verifyHead } from "../shared/proofs/head.ts";
 import type { VerifiedHead } from "../shared/proofs/head.ts";
 import { checkAuthority, verifyContent, verifyIndex, verifyUser } from "../shared/proofs/lookup.ts";
 import type { VerifiedLookup } from "../shared/proofs/lookup.ts";
-import { verifySettled, verifySettlingRecords } from "../shared/proofs/settling.ts";
+import { settlingInterval, verifySettled, verifySettlingRecords } from "../shared/proofs/settling.ts";
 import type { AcceptedLeaf, VerifiedSettled, VerifiedSettling } from "../shared/proofs/settling.ts";
 import { inStep } from "../shared/proofs/step.ts";
 import { VerdictError } from "../shared/verdict-codes.ts";
@@ -121,6 +121,7 @@ export interface LogViewOptions {
 }
 
 const MAX_PENDING_HEADS = 16;
+const MAX_KEPT_TILES = 64;
 /** A replica may be this much behind another one: asked again once. */
 const REPLICA_PAUSE_MS = 2_000;
 
@@ -129,6 +130,7 @@ export class LogView {
   readonly #key: NoteKey;
   readonly #configurations = new Map<string, Configuration>();
   readonly #indices = new Map<string, Uint8Array>();
+  readonly #tiles = new Map<string, Uint8Array>();
   readonly #settlings = new Map<number, VerifiedSettling>();
   /** The largest head a poll has shown, and when it was new. */
   #polled: { readonly size: number; readonly atMs: number } | undefined;
@@ -212,7 +214,22 @@ export class LogView {
     return { version, epoch, commitment, part: proven, ...(content === undefined ? {} : { entry: content.entry }) };
   }
 
-  /** The own leaf at the newest settling epoch at or before `epoch`, as verified as a lookup's settling part. */
+  /** The newest settling epoch at or before `epoch`: the first one in the interval of its record. */
+  async settlingEpochBefore({ head }: Looked, epoch: number): Promise<number> {
+    const { settle_ms: settleMs } = head.configuration;
+    const intervalOf = async (at: number): Promise<number> =>
+      settlingInterval(await this.#recordAt(head, at), settleMs);
+    const interval = await intervalOf(epoch);
+    let [outside, inside] = [-1, epoch];
+    while (inside - outside > 1) {
+      const middle = Math.floor((outside + inside) / 2);
+      if ((await intervalOf(middle)) === interval) inside = middle;
+      else outside = middle;
+    }
+    return inside;
+  }
+
+  /** The own leaf at a settling epoch, as verified as a lookup's settling part. */
   async settledAt(
     looked: Looked,
     epoch: number,
@@ -221,7 +238,7 @@ export class LogView {
     const { head, userId, index } = looked;
     const answer = await this.#options.client.settled(userId, epoch);
     const settling = await this.#settling(head, answer.epoch);
-    if (answer.epoch > epoch) throw new VerdictError("settle-overdue", "a later settling epoch than asked for");
+    if (answer.epoch !== epoch) throw new VerdictError("settle-overdue", "another settling epoch than asked for");
     inStep("index-proof", () => verifyIndex(head.configuration, index, userId, answer.vrf_proof));
     const headLeaf = looked.leaf === undefined ? undefined : { n: looked.leaf.n, root: looked.leaf.root };
     const context = { index, headLeaf, headProven: looked.proven, accepted: acceptedBy(answer.epoch) };
@@ -425,8 +442,16 @@ export class LogView {
     }
   }
 
+  /** Full tiles never change: those read last are kept. */
   async #tile(path: string): Promise<Uint8Array> {
-    return await this.#options.client.tile(path);
+    const kept = this.#tiles.get(path);
+    if (kept !== undefined) return kept;
+    const tile = await this.#options.client.tile(path);
+    if (path.includes(".p/")) return tile;
+    this.#tiles.set(path, tile);
+    const [oldest] = this.#tiles.keys();
+    if (this.#tiles.size > MAX_KEPT_TILES && oldest !== undefined) this.#tiles.delete(oldest);
+    return tile;
   }
 
   /** The service shows less than is known to exist: grey, then a notice, then a warning. */

@@ -23,8 +23,10 @@ import type { ClientLike, StoreKeys } from "./matrix.ts";
 import { cachedPrivateKey, readOwn } from "./matrix.ts";
 import { acknowledge } from "./own-keys.ts";
 import { keysOfEntry, keysOfStore, noteSeen, unsignedOfStore } from "./seen-keys.ts";
+import type { SeenKey } from "./seen-keys.ts";
 import type { Storage } from "./storage.ts";
 import type { Finding } from "./verdict.ts";
+import type { AcceptedLeaf } from "../shared/proofs/settling.ts";
 import { keepSettled, knownOf } from "./verifier.ts";
 
 /** What the host shows about the own account. */
@@ -60,9 +62,19 @@ export interface OwnOutcome {
 
 export class OwnAccount {
   readonly #options: OwnAccountOptions;
+  /** Own keys that stood in answers since the last check. */
+  readonly #answered = new Map<string, SeenKey>();
 
   constructor(options: OwnAccountOptions) {
     this.#options = options;
+  }
+
+  /** An answer given to the SDK holds these own keys: it takes them over a moment later, and tells nobody. */
+  noteAnswer(keys: StoreKeys): void {
+    const nowMs = this.#options.clock.now();
+    for (const [id, about] of keysOfStore(keys)) {
+      if (!this.#answered.has(id)) this.#answered.set(id, { id, ...about, firstSeenMs: nowMs, inStore: false });
+    }
   }
 
   /** One complete check. Throws only on a bug. */
@@ -71,6 +83,9 @@ export class OwnAccount {
     const userId = client.getSafeUserId();
     const memory = await readMemory(storage, userId);
     const { keys } = await readOwn(client);
+    const known = new Set(memory.seen.map(({ id }) => id));
+    memory.seen.push(...[...this.#answered.values()].filter(({ id }) => !known.has(id)));
+    this.#answered.clear();
     noteSeen(memory.seen, keysOfStore(keys), clock.now(), true);
     const findings: Finding[] = [];
     const outcome = await this.#judged(userId, memory, keys, findings);
@@ -136,7 +151,7 @@ export class OwnAccount {
     }
     for (const id of unsignedOfStore(keys)) memory.unsignedSince[id] ??= nowMs;
     findings.push(...(await this.#checkVersions(view, looked, memory)));
-    await this.#checkSettlings(view, looked, memory);
+    findings.push(...(await this.#checkSettlings(view, looked, memory)));
     findings.push(...this.#checkKeys(looked, memory, keys));
     await this.#accept(view, looked, memory);
     const on = leaf.content?.entry.statement?.ckv === "on";
@@ -266,9 +281,10 @@ export class OwnAccount {
     const entry = looked.leaf?.content?.entry;
     if (entry?.kind !== "keys") return [];
     const logged = keysOfEntry(entry);
-    memory.seen = memory.seen.filter(({ id, inStore }) => inStore && !logged.has(id));
     const patienceMs = looked.head.configuration.merge_delay_ms + slackMs;
-    const overdue = memory.seen.filter(({ firstSeenMs }) => nowMs >= firstSeenMs + patienceMs);
+    const isOverdue = ({ firstSeenMs }: SeenKey): boolean => nowMs >= firstSeenMs + patienceMs;
+    memory.seen = memory.seen.filter((key) => !logged.has(key.id) && (key.inStore || !isOverdue(key)));
+    const overdue = memory.seen.filter(isOverdue);
     if (overdue.length === 0) return [];
     // A device nobody signed is a stranger, told as such, and not a gap in the log.
     const mine = overdue.filter(
@@ -285,19 +301,40 @@ export class OwnAccount {
   }
 
   /** All settling epochs missed, from the newest back to the last one checked. */
-  async #checkSettlings(view: LogView, looked: Looked, memory: ContactMemory): Promise<void> {
-    const checked = Math.max(-1, ...this.#options.state.all("settled").map(({ epoch }) => epoch));
+  async #checkSettlings(view: LogView, looked: Looked, memory: ContactMemory): Promise<Finding[]> {
+    const { state, clock } = this.#options;
+    const checked = Math.max(-1, ...state.all("settled").map(({ epoch }) => epoch));
+    const first = Math.max(checked + 1, memory.followedFromEpoch ?? looked.settledEpoch);
     const { acceptedBy } = knownOf(memory);
+    const findings: Finding[] = [];
     let epoch = looked.settledEpoch;
-    for (let read = 0; read < MAX_SETTLINGS_PER_CHECK && epoch > 0; read += 1) {
-      if (epoch - 1 <= checked || (memory.followedFromEpoch ?? epoch) > epoch - 1) break;
-      const settled = await view.settledAt(looked, epoch - 1, acceptedBy);
-      epoch = settled.epoch;
-      if (epoch <= checked) break;
+    for (let read = 0; read < MAX_SETTLINGS_PER_CHECK && epoch > first; read += 1) {
+      epoch = await view.settlingEpochBefore(looked, epoch - 1);
+      if (epoch < first) break;
+      if (await this.#isSettled(view, looked, epoch, acceptedBy)) continue;
+      const since = clock.now();
+      findings.push({ code: "settle-gap", class: "notice", key: String(epoch), sinceMs: since });
+      break;
     }
     const version = looked.settled?.leaf?.n ?? 0;
-    if (looked.settledEpoch > checked)
-      await this.#options.state.add({ kind: "settled", epoch: looked.settledEpoch, version });
+    if (looked.settledEpoch > checked) await state.add({ kind: "settled", epoch: looked.settledEpoch, version });
+    return findings;
+  }
+
+  /** False where the log no longer keeps that settling epoch. Throws what the proofs throw. */
+  async #isSettled(
+    view: LogView,
+    looked: Looked,
+    epoch: number,
+    acceptedBy: (epoch: number) => AcceptedLeaf | undefined,
+  ): Promise<boolean> {
+    try {
+      await view.settledAt(looked, epoch, acceptedBy);
+      return true;
+    } catch (error) {
+      if (error instanceof ServiceFailure && error.status === 404) return false;
+      throw error;
+    }
   }
 
   /** Everything was looked at: this is what the account knows of itself. */

@@ -82,7 +82,7 @@ export class FakeService {
       case "/v1/lookup":
         return log.lookup(userId, size);
       case "/v1/settled":
-        return log.settled(userId, this.#settlingBefore(Number(body["epoch"])), size);
+        return log.settled(userId, Number(body["epoch"]), size);
       case "/v1/history/consistency":
         return { proof: encodePath(log.historyConsistency(userId, from, to, size)) };
       case "/v1/history/versions":
@@ -108,14 +108,6 @@ export class FakeService {
     if (path.startsWith("/v1/configuration/")) return this.#configuration(path.slice(18));
     if (path.startsWith("/log/tile/")) return this.#tile(path.slice(5), size);
     throw new Status(404);
-  }
-
-  #settlingBefore(epoch: number): number {
-    let at = epoch;
-    const settleMs = this.log.configuration.settle_ms;
-    const interval = (e: number): number => Math.floor(this.log.epoch(e).record.timestampMs / settleMs);
-    while (at > 0 && interval(at - 1) === interval(at)) at -= 1;
-    return at;
   }
 
   #configuration(hash: string): string {
