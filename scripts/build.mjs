@@ -12,7 +12,7 @@ export async function build() {
   for (const part of ["shared", "appservice", "client-plugin"]) {
     cpSync(join(emitted, part), join(root, "dist", part), {
       recursive: true,
-      filter: (path) => !path.endsWith(".tsbuildinfo"),
+      filter: (path) => !path.endsWith(".tsbuildinfo") && !path.includes(join("client-plugin", "demo")),
     });
   }
   say("dist/ is written");
