@@ -395,6 +395,7 @@ function isOtherDevice(
 
 /** Devices that lost the signature of an unchanged self-signing key. */
 function signatureLosses(before: Entry, now: Entry, key: string, nowMs: number): Finding[] {
+  if (identityKey(before) !== identityKey(now)) return [];
   const lost = [...now.devices].filter(([deviceId, device]) => {
     const other = before.devices.get(deviceId);
     return isSigned(other) && device.kind === "device" && !device.signedByOwner && !isOtherDevice(other, device);

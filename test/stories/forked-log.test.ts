@@ -18,5 +18,5 @@ story("a log that goes on in two branches, one of them for Bob", async (scene) =
   await bob.sees(alice, "warning head-fork");
   assert.ok(evidence);
   assert.equal(verifyEvidence(evidence).code, "head-fork");
-  return { bob: ["evidence head-fork about alice"] };
+  return { bob: ["evidence head-fork about the log"] };
 });

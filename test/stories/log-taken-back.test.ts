@@ -18,5 +18,5 @@ story("a log taken back by one epoch after Bob saw it", async (scene) => {
   await scene.advance(DAY_MS);
   await bob.ckv.refresh(alice.userId);
   await bob.isWarned("log-rolled-back");
-  return { bob: ["notice head-withheld about alice", "warning log-rolled-back about alice"] };
+  return { bob: ["notice head-withheld about the log", "warning log-rolled-back about the log"] };
 });

@@ -32,6 +32,7 @@ export class LyingLog {
   readonly #urls: string[] = [];
   /** What the homeserver showed of each user. Written by `observe`. */
   readonly #keys = new Map<string, ObservedKeys>();
+  #standsStill = false;
   /** Parity of the settling epochs. */
   #settling: Parity = 0;
   /** The user who has two pasts, and the pasts, by parity of the epoch. */
@@ -74,6 +75,11 @@ export class LyingLog {
     const entry = nextEntry(userId, this.#newest(userId), { kind: "keys", keys });
     if (entry !== undefined) this.#log.setEntry(userId, entry);
     this.#close();
+  }
+
+  /** Makes no more epochs. */
+  standStill(): void {
+    this.#standsStill = true;
   }
 
   /** Gives the user one more version, without the statement that the account has made. */
@@ -137,6 +143,7 @@ export class LyingLog {
   }
 
   #close(): void {
+    if (this.#standsStill) return;
     const lastMs = this.#log.newest.record.timestampMs;
     const nowMs = Math.max(this.#clock.now(), lastMs + 1);
     const begins = Math.floor(nowMs / SETTLE_MS) > Math.floor(lastMs / SETTLE_MS);

@@ -33,7 +33,13 @@ const ALL_DUE_MS = 12_000;
 /** Logs the host knows beforehand, by server name. */
 type Pins = Readonly<Record<string, { readonly service_url: string; readonly log_key: string }>>;
 
-/** What each person was told over the whole story: `<class> <code> about <name>`; a person not named was told nothing. */
+/** Facts about the log as such: whoever is checked first when they come out is named in them. */
+const ABOUT_THE_LOG: ReadonlySet<string> = new Set(["head-fork", "head-withheld", "log-rolled-back", "stale-long"]);
+
+/**
+ * What each person was told over the whole story: `<class> <code> about <name, or the log>`; a person not named was told
+ * nothing.
+ */
 export type Told = Readonly<Record<string, readonly string[]>>;
 
 after("end of the shared world", async function () {
@@ -219,7 +225,7 @@ export class Scene {
 
   #lineOf({ class: weight, code, userId }: Warning): string {
     const about = this.#people.find((person) => person.userId === userId)?.name ?? userId;
-    return `${weight} ${code} about ${about}`;
+    return `${weight} ${code} about ${ABOUT_THE_LOG.has(code) ? "the log" : about}`;
   }
 
   /** Prints what each person was told and shown, for a story that went wrong. */
@@ -314,6 +320,10 @@ export class Person {
       () => `${this.name} sees ${String(expected)} about ${other.userId}, not ${this.verdictOn(other)}`,
     );
     this.onStep(`sees ${String(expected)}`);
+  }
+
+  hasBeenTold(code: string): boolean {
+    return this.warnings.some((warning) => warning.code === code);
   }
 
   /** Waits until this person has been told this, and returns it. */
