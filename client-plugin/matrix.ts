@@ -205,6 +205,7 @@ interface MachineLike {
   sign?(message: string): Promise<{ asJSON(): string }>;
   exportCrossSigningKeys?(): Promise<Record<string, unknown> | undefined>;
   getIdentity?(userId: object): Promise<{ masterKey: string; selfSigningKey: string } | undefined>;
+  updateTrackedUsers?(userIds: object[]): Promise<void>;
 }
 
 function machineOf(crypto: CryptoLike): MachineLike | undefined {
@@ -241,6 +242,20 @@ export async function signWithCachedMaster(
   const signatures = JSON.parse((await machine.sign(canonical)).asJSON()) as Record<string, Record<string, unknown>>;
   const signature = signatures[client.getSafeUserId()]?.[`ed25519:${masterKey}`];
   return typeof signature === "string" ? signature : undefined;
+}
+
+/**
+ * Makes encryption follow a user's devices now, as it would with the first message, so that what it will use can be
+ * checked before. Where the SDK does not expose the machine, that waits for the first message.
+ */
+export async function trackUser(client: ClientLike, userId: string): Promise<void> {
+  const crypto = cryptoOf(client);
+  const machine = machineOf(crypto);
+  if (machine?.userId === undefined || machine.updateTrackedUsers === undefined) return;
+  await machine.updateTrackedUsers([new machine.userId.constructor(userId)]);
+  const manager = (crypto as { outgoingRequestsManager?: { doProcessOutgoingRequests?(): Promise<void> } })
+    .outgoingRequestsManager;
+  await manager?.doProcessOutgoingRequests?.();
 }
 
 /** Names of the private cross-signing keys in secret storage (Matrix specification, "Secret storage"). */

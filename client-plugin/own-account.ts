@@ -295,6 +295,10 @@ export class OwnAccount {
     );
     const [first] = mine;
     if (first === undefined) return [];
+    // Another identity in the log is that fact, and its missing keys are not a second one.
+    if (entry.masterKey !== undefined && mine.some(({ deviceId }) => deviceId === undefined)) {
+      return [finding("own-identity-replaced", identityKey(entry), first.firstSeenMs)];
+    }
     const devices = mine.map(({ deviceId }) => deviceId).filter((deviceId) => deviceId !== undefined);
     const key = mine.map(({ id }) => id).join(" ");
     return [{ ...finding("own-key-missing", key, first.firstSeenMs), ...(devices.length === 0 ? {} : { devices }) }];

@@ -20,13 +20,14 @@ import { judge } from "./judge.ts";
 import { ServiceFailure } from "./log-client.ts";
 import type { KnownOfUser, LogView, LogViews, Looked } from "./log-view.ts";
 import type { ClientLike, StoreKeys } from "./matrix.ts";
-import { readStore } from "./matrix.ts";
+import { readStore, trackUser } from "./matrix.ts";
 import type { Outcome } from "./monitor.ts";
 import { checkPromises } from "./promises.ts";
 import { keysOfEntry, keysOfStore, noteSeen } from "./seen-keys.ts";
 import type { Storage } from "./storage.ts";
 import type { Finding } from "./verdict.ts";
 import { unchecked } from "./verdict.ts";
+import { sharedRooms } from "./warnings.ts";
 
 export interface VerifierOptions {
   readonly client: ClientLike;
@@ -52,6 +53,8 @@ const MAX_UNSETTLED = 64;
 export class Verifier {
   readonly #options: VerifierOptions;
   readonly #memories = new Map<string, ContactMemory>();
+  /** Users whom encryption was asked to follow. */
+  readonly #tracked = new Set<string>();
 
   constructor(options: VerifierOptions) {
     this.#options = options;
@@ -59,15 +62,25 @@ export class Verifier {
 
   /** One complete check. Throws only on a bug. */
   async check(userId: string): Promise<Outcome> {
-    const { client, clock, storage, raise } = this.#options;
+    const { clock, storage, raise } = this.#options;
     const memory = await this.#memory(userId);
-    const store = await readStore(client, userId);
+    const store = await this.#readStore(userId);
     if (store.tracked) noteSeen(memory.seen, keysOfStore(store), clock.now(), true);
     const outcome = await this.#judged(userId, memory, store);
     await raise(userId, outcome.findings);
     await writeMemory(storage, userId, memory);
     const masterKey = store.masterKey === undefined ? {} : { masterKey: store.masterKey };
     return { ...outcome, ...masterKey };
+  }
+
+  /** The store's view; whoever shares an encrypted room is followed from now on, before the first message. */
+  async #readStore(userId: string): Promise<StoreKeys> {
+    const { client } = this.#options;
+    const store = await readStore(client, userId);
+    if (store.tracked || this.#tracked.has(userId) || sharedRooms(client, userId).length === 0) return store;
+    this.#tracked.add(userId);
+    await trackUser(client, userId);
+    return await readStore(client, userId);
   }
 
   /** Keys that stood in an answer given to the SDK. Only users that are watched are remembered. */
