@@ -14,7 +14,15 @@ import { openAnchor } from "./store/anchor.ts";
 import { createLevelStore } from "./store/level-store.ts";
 import { appendLeaf } from "./store/log-nodes.ts";
 import { MapWriter } from "./store/map-writer.ts";
-import { configurationKey, encodeEpoch, encodeHead, epochKey, HEAD_KEY, LAYOUT_KEY, proofKey } from "./store/records.ts";
+import {
+  configurationKey,
+  encodeEpoch,
+  encodeHead,
+  epochKey,
+  HEAD_KEY,
+  LAYOUT_KEY,
+  proofKey,
+} from "./store/records.ts";
 
 /** Changes with every change of the stored form; a database of another layout is refused. */
 export const LAYOUT = "matrix-ckv 1";

@@ -153,7 +153,9 @@ export class Directory {
     return this.#at(async (bundle) => {
       if (epoch > bundle.epoch) return undefined;
       const proof = bundle.reads.get(proofKey(epoch));
-      return proof === undefined ? undefined : encodeEpochChanges({ list: await readChanges(bundle.reads, epoch), proof });
+      return proof === undefined
+        ? undefined
+        : encodeEpochChanges({ list: await readChanges(bundle.reads, epoch), proof });
     });
   }
 
@@ -234,7 +236,8 @@ function recordBytes(reads: Reads, epoch: number): Uint8Array {
 
 /** Whether an epoch is a settling epoch whose map is still there. */
 function isKept(bundle: Bundle, epoch: number): boolean {
-  if (epoch < 0 || epoch > bundle.settlingEpoch || storedEpoch(bundle.reads, epoch).settlingEpoch !== epoch) return false;
+  if (epoch < 0 || epoch > bundle.settlingEpoch || storedEpoch(bundle.reads, epoch).settlingEpoch !== epoch)
+    return false;
   return bundle.record.timestampMs - bundle.recordAt(epoch).timestampMs <= SETTLED_MAPS_KEPT_MS;
 }
 

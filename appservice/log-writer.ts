@@ -260,7 +260,11 @@ export class LogWriter {
    */
   async closeEpoch(nowMs: number): Promise<boolean> {
     if (nowMs <= this.#builder.last.timestampMs) return false;
-    const built = this.#builder.build(this.#pending.take(this.#parts.maxChanges, nowMs), nowMs, this.#configurationHash);
+    const built = this.#builder.build(
+      this.#pending.take(this.#parts.maxChanges, nowMs),
+      nowMs,
+      this.#configurationHash,
+    );
     for (const merged of built.merged) this.#pending.advance(merged);
     const settle = this.#reads.add(built.puts);
     const [before, settings] = [this.#tail, this.#settings];
@@ -359,5 +363,6 @@ function readRecord(reads: Reads, epoch: number): EpochRecord {
 }
 
 function checkRoot(root: Hash, expected: Hash): void {
-  if (Buffer.compare(root, expected) !== 0) throw new IntegrityError("a history does not have the root that the map says");
+  if (Buffer.compare(root, expected) !== 0)
+    throw new IntegrityError("a history does not have the root that the map says");
 }

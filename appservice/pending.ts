@@ -99,7 +99,8 @@ export class PendingChanges {
   /** Puts back a version that was durable when the process ended. They come in order. */
   restore(merged: MergedState, version: PendingVersion): void {
     const waiting = this.#waiting.get(merged.userId) ?? { merged, queue: [] };
-    if (version.version !== merged.tip.size + waiting.queue.length + 1) throw new RangeError("a pending version is missing");
+    if (version.version !== merged.tip.size + waiting.queue.length + 1)
+      throw new RangeError("a pending version is missing");
     waiting.queue.push(version);
     this.#waiting.set(merged.userId, waiting);
   }
@@ -138,7 +139,8 @@ export class PendingChanges {
 
   #checkRoom(waiting: Waiting): void {
     if (waiting.queue.length >= MAX_WAITING_PER_USER) throw new OverloadedError("of one user");
-    if (waiting.queue.length === 0 && this.#waiting.size >= MAX_WAITING_USERS) throw new OverloadedError("of all users");
+    if (waiting.queue.length === 0 && this.#waiting.size >= MAX_WAITING_USERS)
+      throw new OverloadedError("of all users");
   }
 }
 

@@ -9,7 +9,13 @@ import type { KeyValue } from "./store/store.ts";
 export function encodePending(userId: string, pending: PendingVersion): KeyValue {
   const { version, entry, opening, commitment, observedMs, promise } = pending;
   const writer = new Writer().bytes(opening).bytes(commitment).u64(observedMs);
-  return { key: promiseKey(userId, version), value: writer.lp16(promise ?? "").bytes(entry).finish() };
+  return {
+    key: promiseKey(userId, version),
+    value: writer
+      .lp16(promise ?? "")
+      .bytes(entry)
+      .finish(),
+  };
 }
 
 /** Inverse of `encodePending`. */
@@ -21,7 +27,15 @@ export function parsePending({ key, value }: KeyValue): { readonly userId: strin
     const promise = Buffer.from(reader.bytes(reader.u16())).toString("utf8");
     const entry = reader.bytes(reader.remaining);
     const version = readU64(bytes, bytes.length - 8);
-    return { version, entry, opening, commitment, observedMs, promise: promise === "" ? undefined : promise, durable: true };
+    return {
+      version,
+      entry,
+      opening,
+      commitment,
+      observedMs,
+      promise: promise === "" ? undefined : promise,
+      durable: true,
+    };
   };
   return { userId, pending: parseStored(value, "a pending change", parse) };
 }

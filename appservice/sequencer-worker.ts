@@ -5,11 +5,43 @@ import { LogWriter } from "./log-writer.ts";
 import type { CommittedEpoch } from "./log-writer.ts";
 import { openLog } from "./open-log.ts";
 import type { WritableLog } from "./open-log.ts";
-import type { Call, Failure, FromSequencer, SequencerCalls, SequencerStart, ToSequencer } from "./sequencer-messages.ts";
+import type {
+  Call,
+  Failure,
+  FromSequencer,
+  SequencerCalls,
+  SequencerStart,
+  ToSequencer,
+} from "./sequencer-messages.ts";
 import { ProverPool } from "./prover-pool.ts";
 import { packTile } from "./store/map-tiles.ts";
 
 type Answers = { readonly [Name in keyof SequencerCalls]: (...args: Parameters<SequencerCalls[Name]>) => unknown };
+
+/** Gives committed epochs to the readers in the main thread, one at a time. */
+class HandOver {
+  readonly #port: MessagePort;
+  #resolve: () => void = () => undefined;
+
+  constructor(port: MessagePort) {
+    this.#port = port;
+  }
+
+  /** Resolves when the readers hold a snapshot of the epoch. */
+  give({ epoch, note, configurationText, changedTop, merged }: CommittedEpoch): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    this.#resolve = (): void => {
+      resolve(undefined);
+    };
+    const message = { epoch, note, configurationText, changedTop: changedTop.map(packTile), merged };
+    this.#port.postMessage({ kind: "epoch", epoch: message } satisfies FromSequencer);
+    return promise;
+  }
+
+  taken(): void {
+    this.#resolve();
+  }
+}
 
 class SequencerThread {
   readonly #port: MessagePort;
@@ -23,24 +55,34 @@ class SequencerThread {
   /** Changes that the writer has, or has refused. */
   #taken = 0;
   #saidFull = false;
-  /** Called when readers hold the epoch that was handed over last. */
-  #onTaken: () => void = () => undefined;
+  readonly #handOver: HandOver;
 
-  private constructor(port: MessagePort, { maxChanges, keys }: SequencerStart, log: WritableLog, writer: LogWriter) {
+  private constructor(
+    port: MessagePort,
+    { maxChanges, keys }: SequencerStart,
+    log: WritableLog,
+    writer: LogWriter,
+    handOver: HandOver,
+  ) {
     this.#port = port;
     this.#maxChanges = maxChanges;
     this.#provers = new ProverPool(keys.vrfSeed);
     this.#log = log;
     this.#writer = writer;
+    this.#handOver = handOver;
     this.#answers = this.#makeAnswers();
   }
 
   static async start(port: MessagePort, start: SequencerStart): Promise<void> {
-    let thread: SequencerThread | undefined;
-    const handOver = (epoch: CommittedEpoch): Promise<void> => thread?.handOver(epoch) ?? Promise.resolve();
+    const handOver = new HandOver(port);
     const log = await openLog(start);
-    const writer = await LogWriter.open({ ...log, keys: start.keys, maxChanges: start.maxChanges, handOver });
-    thread = new SequencerThread(port, start, log, writer);
+    const writer = await LogWriter.open({
+      ...log,
+      keys: start.keys,
+      maxChanges: start.maxChanges,
+      handOver: (epoch) => handOver.give(epoch),
+    });
+    const thread = new SequencerThread(port, start, log, writer, handOver);
     const { head, settings, refusal } = log;
     if (refusal === undefined) writer.adjust(start.settings);
     port.on("message", thread.receive.bind(thread));
@@ -57,16 +99,8 @@ class SequencerThread {
   }
 
   receive(message: ToSequencer): void {
-    if (message.kind === "taken") this.#onTaken();
+    if (message.kind === "taken") this.#handOver.taken();
     else for (const call of message.calls) void this.#answer(call);
-  }
-
-  handOver({ epoch, note, configurationText, changedTop, merged }: CommittedEpoch): Promise<void> {
-    const taken = new Promise<void>((resolve) => {
-      this.#onTaken = resolve;
-    });
-    this.#say({ kind: "epoch", epoch: { epoch, note, configurationText, changedTop: changedTop.map(packTile), merged } });
-    return taken;
   }
 
   async #answer(call: Call): Promise<void> {
@@ -163,7 +197,11 @@ function failureOf(error: unknown): Failure {
   if (!(error instanceof Error)) return { name: "Error", message: "unknown failure", exitCode: undefined };
   const { exitCode } = error as { exitCode?: unknown };
   const cause = error.cause instanceof Error ? `: ${error.cause.message}` : "";
-  return { name: error.name, message: error.message + cause, exitCode: typeof exitCode === "number" ? exitCode : undefined };
+  return {
+    name: error.name,
+    message: error.message + cause,
+    exitCode: typeof exitCode === "number" ? exitCode : undefined,
+  };
 }
 
 if (parentPort !== null) {

@@ -97,7 +97,12 @@ export async function startSequencer(options: SequencerOptions): Promise<Running
     const marks = await Marks.open(store);
     const publication = new Publication(store, directory, opened, options.cosign);
     const sequencer = new Sequencer({ options, thread, publication, marks, opened, lock, store });
-    return { sequencer, directory, marks, heartbeatMs: readSettings(opened.configurationText).configuration.heartbeat_ms };
+    return {
+      sequencer,
+      directory,
+      marks,
+      heartbeatMs: readSettings(opened.configurationText).configuration.heartbeat_ms,
+    };
   } catch (error) {
     await thread.close();
     await lock.release();
@@ -221,10 +226,10 @@ export class Sequencer {
   }
 
   /**
-   * Says what the epochs room holds: the checkpoint of its newest head that the log's key signed, or that there is none.
+   * Says what the epochs room holds: the checkpoint (a note) of its newest head that the log's key signed, or `room-empty`.
    * Signing begins if that fits the database; if not, nothing is signed, and `status` says why.
    */
-  setExternalHead(head: string | "room-empty"): void {
+  setExternalHead(head: string): void {
     if (this.#refused) return;
     this.#judge(head).catch((error: unknown) => {
       this.#fail(error);

@@ -16,15 +16,12 @@ export type AnchorVerdict =
   | { readonly action: "refuse"; readonly reason: string };
 
 /** `rootAt`: the root of the stored log when it had that many epochs, at most `database.size`. */
-export function judgeAnchor(
-  database: Head,
-  anchor: Head | undefined,
-  rootAt: (size: number) => Hash,
-): AnchorVerdict {
+export function judgeAnchor(database: Head, anchor: Head | undefined, rootAt: (size: number) => Hash): AnchorVerdict {
   if (anchor === undefined) return refuse("the anchor is missing; it is never made again");
   if (database.size < anchor.size) return refuse("the database is older than the anchor: it was rolled back");
   if (database.size > anchor.size + 1) return refuse("the database is more than one epoch ahead of the anchor");
-  if (!equalBytes(rootAt(anchor.size), anchor.root)) return refuse("the anchor belongs to another log: its root differs");
+  if (!equalBytes(rootAt(anchor.size), anchor.root))
+    return refuse("the anchor belongs to another log: its root differs");
   return { action: database.size === anchor.size ? "go" : "roll-forward" };
 }
 

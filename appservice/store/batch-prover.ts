@@ -32,19 +32,11 @@ export class BatchProver {
       this.#hash(tile, slot);
       return;
     }
-    switch (tile.kinds[slot]) {
-      case INNER:
-        this.#node(tile, slot, tile.depthOf(slot), targets, start, end);
-        return;
-      case LINK:
-        this.#node(this.#below(tile, slot), 1, tile.depthOf(slot), targets, start, end);
-        return;
-      case LEAF:
-        this.#leaf(tile.leafAt(slot), targets, start, end);
-        return;
-      default:
-        this.#byte(EMPTY);
-    }
+    const kind = tile.kinds[slot];
+    if (kind === INNER) this.#node(tile, slot, tile.depthOf(slot), targets, start, end);
+    else if (kind === LINK) this.#node(this.#below(tile, slot), 1, tile.depthOf(slot), targets, start, end);
+    else if (kind === LEAF) this.#leaf(tile.leafAt(slot), targets, start, end);
+    else this.#byte(EMPTY);
   }
 
   #node(tile: Tile, slot: number, depth: number, targets: readonly Uint8Array[], start: number, end: number): void {

@@ -182,7 +182,9 @@ function mix1(e: number, f: number, g: number): number {
 
 /** The first large sigma and the majority. */
 function mix0(a: number, b: number, c: number): number {
-  return ((((a >>> 2) | (a << 30)) ^ ((a >>> 13) | (a << 19)) ^ ((a >>> 22) | (a << 10))) + ((a & b) | (c & (a | b)))) | 0;
+  return (
+    ((((a >>> 2) | (a << 30)) ^ ((a >>> 13) | (a << 19)) ^ ((a >>> 22) | (a << 10))) + ((a & b) | (c & (a | b)))) | 0
+  );
 }
 
 /** The second block of a node holds its last byte, the padding and the length: 256 schedules, expanded once. */

@@ -89,7 +89,9 @@ class StoreCheck {
 
   /** Reading a record checks its checksum. */
   async checksums(): Promise<void> {
-    for await (const _ of eachInRange(this.#reads, Uint8Array.of(0), Uint8Array.of(0xff))) this.#progress("records");
+    for await (const { key } of eachInRange(this.#reads, Uint8Array.of(0), Uint8Array.of(0xff))) {
+      this.#progress(`records of kind ${String.fromCharCode(key[0] ?? 0)}`);
+    }
   }
 
   /** Records in order, each with its configuration, and every hash of the log. */
@@ -155,7 +157,8 @@ class StoreCheck {
       leaves += 1;
       this.#progress("leaves");
     }
-    if (leaves !== labels) throw new IntegrityError(`the map of epoch ${settlingEpoch} has ${leaves} leaves, not ${labels}`);
+    if (leaves !== labels)
+      throw new IntegrityError(`the map of epoch ${settlingEpoch} has ${leaves} leaves, not ${labels}`);
     return Promise.resolve();
   }
 
@@ -188,7 +191,8 @@ class StoreCheck {
   #checkLeaf(leaf: StoredLeaf): void {
     const row = readRow(this.#reads, leaf.position);
     const tip = row.commitments.reduce((each, commitment) => appendToTip(each, commitment, leaf.position), row.before);
-    const same = equalBytes(row.index, leaf.index) && tip.size === leaf.n && equalBytes(rootOfTip(tip), leaf.historyRoot);
+    const same =
+      equalBytes(row.index, leaf.index) && tip.size === leaf.n && equalBytes(rootOfTip(tip), leaf.historyRoot);
     if (!same) throw new IntegrityError(`the leaf of index ${encodeHex(leaf.index)} is not what its history gives`);
   }
 

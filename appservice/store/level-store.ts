@@ -123,7 +123,7 @@ async function readRange(
 /** Pages through all pairs with `from <= key < to`. */
 export async function* eachInRange(reads: Reads, from: Uint8Array, to: Uint8Array): AsyncGenerator<KeyValue> {
   const page = 1_000;
-  for (let start = from; ; ) {
+  for (let start = from; ;) {
     const pairs = await reads.range(start, to, page);
     yield* pairs;
     const last = pairs.at(-1);

@@ -61,11 +61,7 @@ export function readSettledMap(epoch: number, root: Hash, reads: Reads, cache: T
 }
 
 /** The form a tile had at a settling epoch: the newest if it is old enough, else along the chain of kept ones. */
-function readTileAt(
-  epoch: number,
-  place: TilePlace,
-  reads: Reads,
-): Uint8Array {
+function readTileAt(epoch: number, place: TilePlace, reads: Reads): Uint8Array {
   let bytes = getReferenced(reads, tileKey(place), "a tile of the map");
   for (let age = ageOfTile(bytes); age.writtenIn > epoch; age = ageOfTile(bytes)) {
     bytes = getReferenced(reads, settledTileKey(age.copiedFor, place), "a settled tile of the map");
@@ -89,18 +85,12 @@ class TileReader implements MapReader {
 
   look(node: MapNode): ReturnType<MapReader["look"]> {
     const { tile, slot } = node;
-    switch (tile.kinds[slot]) {
-      case LEAF:
-        return { kind: "leaf", leaf: parseLeaf(tile.leafAt(slot)) };
-      case INNER:
-        return { kind: "inner", left: { tile, slot: 2 * slot }, right: { tile, slot: 2 * slot + 1 } };
-      case LINK: {
-        const below = this.#readTile(tile, slot);
-        return { kind: "inner", left: { tile: below, slot: 2 }, right: { tile: below, slot: 3 } };
-      }
-      default:
-        return { kind: "empty" };
-    }
+    const kind = tile.kinds[slot];
+    if (kind === LEAF) return { kind: "leaf", leaf: parseLeaf(tile.leafAt(slot)) };
+    if (kind === INNER) return { kind: "inner", left: { tile, slot: 2 * slot }, right: { tile, slot: 2 * slot + 1 } };
+    if (kind !== LINK) return { kind: "empty" };
+    const below = this.#readTile(tile, slot);
+    return { kind: "inner", left: { tile: below, slot: 2 }, right: { tile: below, slot: 3 } };
   }
 
   hash({ tile, slot }: MapNode): Hash {
@@ -136,12 +126,7 @@ export class TileCache {
   }
 
   /** The tile at `place` with the hash at `slot` of the tile above: from memory, or read and checked. */
-  get(
-    place: TilePlace,
-    above: Tile,
-    slot: number,
-    read: () => Uint8Array,
-  ): Tile {
+  get(place: TilePlace, above: Tile, slot: number, read: () => Uint8Array): Tile {
     const tiles = place.depth > TOP_DEPTH ? this.#deep : this.#upper;
     const name = cacheName(place, above.hashes, slot * HASH_WORDS);
     const tile = tiles.get(name) ?? parseTile(place.prefix, place.depth, read());
@@ -173,10 +158,6 @@ class Generations {
   }
 }
 
-function cacheName(
-  { prefix, depth }: TilePlace,
-  hashes: Int32Array,
-  at: number,
-): string {
+function cacheName({ prefix, depth }: TilePlace, hashes: Int32Array, at: number): string {
   return `${depth}/${prefix[0] ?? 0}/${prefix[1] ?? 0}/${hashes[at] ?? 0}/${hashes[at + 1] ?? 0}`;
 }

@@ -222,10 +222,7 @@ export function tileName(tile: TilePlace): string {
 }
 
 /** Where the form that a tile had at a settling epoch is kept once it was overwritten; by epoch, so that old ones go at once. */
-export function settledTileKey(
-  settlingEpoch: number,
-  tile: TilePlace,
-): Uint8Array {
+export function settledTileKey(settlingEpoch: number, tile: TilePlace): Uint8Array {
   return Buffer.concat([numberKey("s", settlingEpoch), tileKey(tile).subarray(1)]);
 }
 
@@ -319,7 +316,8 @@ const second = new Int32Array(SLOTS * HASH_WORDS);
  * `changed`: a byte per slot.
  */
 export function checkChanged(tile: Tile, changed: Uint8Array, encoded: Uint8Array | undefined): void {
-  if (encoded !== undefined && checkEncoded(tile, 1, changed, encoded, HEADER_BYTES) !== encoded.length) throw differs();
+  if (encoded !== undefined && checkEncoded(tile, 1, changed, encoded, HEADER_BYTES) !== encoded.length)
+    throw differs();
   for (let slot = EDGE - 1; slot >= 1; slot--) {
     if (changed[slot] === 0 || tile.kinds[slot] !== INNER) continue;
     takeSecond(tile, 2 * slot, changed);

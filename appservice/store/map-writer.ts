@@ -150,13 +150,7 @@ export class MapWriter {
   }
 
   /** Puts a leaf into its slot, or on the list of the tile below. */
-  #place(
-    tile: Tile,
-    leaf: Uint8Array,
-    touched: number[],
-    below: Map<number, Uint8Array[]>,
-    update: Update,
-  ): void {
+  #place(tile: Tile, leaf: Uint8Array, touched: number[], below: Map<number, Uint8Array[]>, update: Update): void {
     let slot = tile.slotOf(leaf);
     const replaced = tile.leafOf(slot, leaf) !== undefined;
     while (!replaced && tile.kinds[slot] === LEAF && !isEdge(slot)) {
@@ -359,7 +353,8 @@ const changed = new Uint8Array(2 * EDGE);
 
 function markChanged(touched: readonly number[]): void {
   changed.fill(0);
-  for (const slot of touched) for (let above = slot; above >= 1 && changed[above] === 0; above >>= 1) changed[above] = 1;
+  for (const slot of touched)
+    for (let above = slot; above >= 1 && changed[above] === 0; above >>= 1) changed[above] = 1;
 }
 
 /** Recomputes the changed nodes, lowest first. */

@@ -5,7 +5,14 @@ import { describe, it } from "mocha";
 import { base64 } from "../../appservice/base64.ts";
 import { commitNatively } from "../../appservice/native-commitment.ts";
 import { indexProver } from "../../appservice/native-vrf.ts";
-import { hashBytes, hashHistoryLeaf, hashHistoryNode, hashLeaf, hashNode, setHashWords } from "../../appservice/store/fixed-hash.ts";
+import {
+  hashBytes,
+  hashHistoryLeaf,
+  hashHistoryNode,
+  hashLeaf,
+  hashNode,
+  setHashWords,
+} from "../../appservice/store/fixed-hash.ts";
 import { commit } from "../../shared/crypto/commitment.ts";
 import { proveVrf } from "../../shared/crypto/vrf.ts";
 import { encodeUnpadded, utf8 } from "../../shared/encoding.ts";
@@ -51,7 +58,12 @@ describe("native", () => {
 
   it("commitments", () => {
     for (const length of [0, 1, 55, 56, 1_000, 5_000, 65_536]) {
-      const opened = { userId: "@ü:example.org", version: 2 ** 33 + length, entry: randomBytes(length), opening: randomBytes(32) };
+      const opened = {
+        userId: "@ü:example.org",
+        version: 2 ** 33 + length,
+        entry: randomBytes(length),
+        opening: randomBytes(32),
+      };
       same(commitNatively(opened), commit(opened));
     }
   });

@@ -108,14 +108,20 @@ describe("start checks", () => {
   });
   it("database n, anchor n with another root: refuses", async () => {
     const kept = readFileSync(log.anchorFile, "utf8");
-    const note = signCheckpoint({ origin: ORIGIN, size: last + 1, root: new Uint8Array(32) }, { seed: log.keys.logSeed });
+    const note = signCheckpoint(
+      { origin: ORIGIN, size: last + 1, root: new Uint8Array(32) },
+      { seed: log.keys.logSeed },
+    );
     writeFileSync(log.anchorFile, note);
     assert.match(await outcome(noteOf(last)), /refuses.*root/);
     assert.notEqual(kept, note);
     assert.equal(readFileSync(log.anchorFile, "utf8"), note, "the evidence stays");
   });
   it("database n, an anchor that the log's key did not sign: does not start", async () => {
-    const note = signCheckpoint({ origin: ORIGIN, size: last + 1, root: new Uint8Array(32) }, { seed: log.keys.vrfSeed });
+    const note = signCheckpoint(
+      { origin: ORIGIN, size: last + 1, root: new Uint8Array(32) },
+      { seed: log.keys.vrfSeed },
+    );
     writeFileSync(log.anchorFile, note);
     await assert.rejects(log.start());
   });

@@ -73,7 +73,7 @@ export async function submitSteadily(
 ): Promise<void> {
   const started = performance.now();
   const merging: Promise<unknown>[] = [];
-  for (let sent = 0; !signal.aborted; ) {
+  for (let sent = 0; !signal.aborted;) {
     const due = ((performance.now() - started) / 1_000) * perSecond;
     for (; sent < due; sent++) {
       const userId = userOf(Math.floor(Math.random() * users));

@@ -5,7 +5,15 @@ import { utf8 } from "../../shared/encoding.ts";
 
 const [, , dataDirectory = "", anchorFile = "", keysFile = "", round = ""] = process.argv;
 const signal = new AbortController().signal;
-const options = { dataDirectory, anchorFile, keysFile, clock: systemClock, signal, strictStart: false, epochDelayMs: 2 };
+const options = {
+  dataDirectory,
+  anchorFile,
+  keysFile,
+  clock: systemClock,
+  signal,
+  strictStart: false,
+  epochDelayMs: 2,
+};
 const { sequencer } = await startSequencer(options);
 
 const say = (word: string, value: unknown): void => {
@@ -19,7 +27,8 @@ async function submitForever(userId: string): Promise<never> {
     if (i % 3 !== 0) continue;
     sequencer.submit({ userId, entry: utf8(`{"promised":${i}}`), observedMs: 0 }).catch(() => undefined);
     const promise = await sequencer.promise(userId);
-    if (promise !== undefined) say("promised", { userId, version: promise.version, opening: promise.opening.toString() });
+    if (promise !== undefined)
+      say("promised", { userId, version: promise.version, opening: promise.opening.toString() });
   }
 }
 

@@ -56,16 +56,13 @@ export class ManualClock implements Clock {
 
   /** Lets time go by, a quarter of a second at once, until the promise is settled. */
   async runUntil<T>(promise: Promise<T>): Promise<T> {
-    let settled = false;
-    const settle = (): void => {
-      settled = true;
-    };
-    promise.then(settle, settle);
-    for (;;) {
-      await delay(3);
-      if (settled) return promise;
-      this.advance(250);
-    }
+    const settled = Symbol("settled");
+    const outcome = promise.then(
+      () => settled,
+      () => settled,
+    );
+    while ((await Promise.race([outcome, delay(3)])) !== settled) this.advance(250);
+    return promise;
   }
 }
 

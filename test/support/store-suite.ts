@@ -5,7 +5,10 @@ import { ConflictError } from "../../appservice/store/store.ts";
 import type { Store } from "../../appservice/store/store.ts";
 import { utf8 } from "../../shared/encoding.ts";
 
-const pair = (key: string, value: string): { key: Uint8Array; value: Uint8Array } => ({ key: utf8(key), value: utf8(value) });
+const pair = (key: string, value: string): { key: Uint8Array; value: Uint8Array } => ({
+  key: utf8(key),
+  value: utf8(value),
+});
 
 /** Cases for a store that `current` returns, empty before each. */
 export function describeStore(current: () => Store): void {
@@ -26,7 +29,10 @@ export function describeStore(current: () => Store): void {
       await assert.rejects(current().commit({ expect: [expected], puts: [pair("b", "1")] }), ConflictError);
     }
     assert.equal(read("b"), undefined);
-    await current().commit({ expect: [pair("a", "1"), { key: utf8("none"), value: undefined }], puts: [pair("b", "1")] });
+    await current().commit({
+      expect: [pair("a", "1"), { key: utf8("none"), value: undefined }],
+      puts: [pair("b", "1")],
+    });
     assert.equal(read("b"), "1");
   });
 
@@ -45,7 +51,8 @@ export function describeStore(current: () => Store): void {
     await current().commit({ puts: [pair("a", "1"), pair("b", "1")] });
     const snapshot = current().snapshot();
     await current().commit({ puts: [pair("a", "2"), pair("c", "2")], deletes: [utf8("b")] });
-    const seen = (await snapshot.range(utf8("a"), utf8("z"), 10)).map(({ key, value }) => `${Buffer.from(key)}=${Buffer.from(value)}`);
+    const pairs = await snapshot.range(utf8("a"), utf8("z"), 10);
+    const seen = pairs.map(({ key, value }) => [key, value].map((bytes) => Buffer.from(bytes).toString()).join("="));
     assert.deepEqual(seen, ["a=1", "b=1"]);
     assert.equal(Buffer.from(snapshot.get(utf8("a")) ?? []).toString(), "1");
     assert.equal(snapshot.get(utf8("c")), undefined);

@@ -32,7 +32,9 @@ describe("lock", () => {
 
   it("is free once its holder was killed", async () => {
     const script = `import { takeLock } from ${JSON.stringify(LOCK)}; await takeLock(${JSON.stringify(directory)}); console.log("held"); setInterval(() => {}, 1000);`;
-    const child = spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
     await once(child.stdout, "data");
     await assert.rejects(takeLock(directory), new RegExp(`process ${child.pid}`));
     child.kill("SIGKILL");

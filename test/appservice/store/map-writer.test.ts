@@ -138,7 +138,8 @@ describe("the map in tiles", () => {
   for (const seed of ["sparse", "deep", "long"]) {
     it(`has the roots and proofs of the prefix tree: ${seed}`, async () => {
       const roll = dice(seed);
-      const indices = seed === "sparse" ? Array.from({ length: 300 }, (_, i) => sha256(utf8(`${i}`))) : crowdedIndices(70, roll);
+      const indices =
+        seed === "sparse" ? Array.from({ length: 300 }, (_, i) => sha256(utf8(`${i}`))) : crowdedIndices(70, roll);
       for (let epoch = 1; epoch <= (seed === "long" ? 40 : 15); epoch++) {
         const changed = indices.filter(() => roll(seed === "long" ? 20 : 6) === 0);
         await maps.closeEpoch(changed, roll(4) === 0);
