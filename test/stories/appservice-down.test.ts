@@ -14,7 +14,10 @@ story("the appservice is down for a while, and nothing is missed", async (scene)
   await carol.client.resetIdentity();
   await service.start();
   const size = await scene.world.size();
-  await until(async () => (await scene.world.changesSince(size)) >= 2, () => "the log has what happened meanwhile");
+  await until(
+    async () => (await scene.world.changesSince(size)) >= 2,
+    () => "the log has what happened meanwhile",
+  );
   await alice.ckv.start();
 
   await alice.isWarned("reset-unsigned");

@@ -10,7 +10,10 @@ story("a log that goes on in two branches, one of them for Bob", async (scene) =
   await scene.logGrows();
   await bob.ckv.refresh(alice.userId);
   await branch.goOn();
-  await until(async () => branch.size > (await scene.world.size()) - 2, () => "the other branch grows too");
+  await until(
+    async () => branch.size > (await scene.world.size()) - 2,
+    () => "the other branch grows too",
+  );
   scene.show(branch, bob);
   await bob.ckv.refresh(alice.userId);
 

@@ -18,6 +18,9 @@ story("a ghost device of Alice, shown to Bob only", async (scene) => {
   await bob.sees(alice, "warning key-never-logged");
   // One notice in the chat, in words alone.
   await alice.hears(`${warning.title}. ${warning.text} ${warning.action}`, chat);
-  await until(() => alice.client.notices(chat).length === 1, () => "there is one notice");
+  await until(
+    () => alice.client.notices(chat).length === 1,
+    () => "there is one notice",
+  );
   return { bob: ["warning key-never-logged about alice"] };
 });

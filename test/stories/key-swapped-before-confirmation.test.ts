@@ -9,7 +9,10 @@ story("Alice's key swapped for Bob between code and confirmation", async (scene)
   await scene.lies.swappedMasterKey(alice.account, [bob.userId]);
   await bob.sees(alice, "unchecked key-pending");
   await asked.confirm();
-  await until(() => answered.state === "ended", () => `the session is ${answered.state}`);
+  await until(
+    () => answered.state === "ended",
+    () => `the session is ${answered.state}`,
+  );
 
   assert.equal(asked.endedWith, "compare-key-changed");
   assert.equal(answered.endedWith, "compare-key-changed");

@@ -27,7 +27,12 @@ async function nextChange(directory: string, matches: (name: string) => boolean)
 
 /** The steps of an epoch, as they show from outside: when each is reached. */
 const STEPS: readonly [string, (world: World, size: number) => Promise<void>][] = [
-  ["the change is only marked", async () => await Promise.resolve()],
+  [
+    "the change is only marked",
+    async () => {
+      await Promise.resolve();
+    },
+  ],
   [
     "the database is being written",
     async ({ service }) => {
@@ -49,7 +54,10 @@ const STEPS: readonly [string, (world: World, size: number) => Promise<void>][] 
   [
     "the head is served, the room not yet told",
     async (world, size) => {
-      await until(async () => (await world.size()) > size, () => "the next head is served");
+      await until(
+        async () => (await world.size()) > size,
+        () => "the next head is served",
+      );
     },
   ],
 ];

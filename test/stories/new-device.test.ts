@@ -15,7 +15,9 @@ story("a contact adds a device: silence", async (scene) => {
 
   const shown = new Set(alice.verdicts.get(bob.userId));
   assert.ok(
-    [...shown].every((verdict) => /^(verified|consistent .*|unchecked (first-look|key-pending|promise-pending|store-behind))$/.test(verdict)),
+    [...shown].every((verdict) =>
+      /^(verified|consistent .*|unchecked (first-look|key-pending|promise-pending|store-behind))$/.test(verdict),
+    ),
     `nothing but grey and green: ${[...shown].join(", ")}`,
   );
   return {};

@@ -13,7 +13,10 @@ story("two people verify each other by code", async (scene) => {
     [alice, bob],
     [bob, alice],
   ] as const) {
-    await until(() => person.client.isVerified(other.userId), () => `${person.name}'s client shows ${other.name} as verified`);
+    await until(
+      () => person.client.isVerified(other.userId),
+      () => `${person.name}'s client shows ${other.name} as verified`,
+    );
   }
   return {};
 });
@@ -24,7 +27,10 @@ story("a comparison in which one says that the codes differ", async (scene) => {
 
   const [asked, answered] = await readCodes(alice, bob);
   asked.differ();
-  await until(() => answered.state === "ended", () => `the session is ${answered.state}`);
+  await until(
+    () => answered.state === "ended",
+    () => `the session is ${answered.state}`,
+  );
 
   assert.equal(asked.endedWith, "compare-codes-differ");
   assert.equal(answered.endedWith, "compare-codes-differ");

@@ -153,7 +153,13 @@ async function request(url: string, method: string, path: string, accessToken: s
   return await response.text();
 }
 
-async function answerOf(url: string, method: string, path: string, accessToken: string, body: object): Promise<Response> {
+async function answerOf(
+  url: string,
+  method: string,
+  path: string,
+  accessToken: string,
+  body: object,
+): Promise<Response> {
   return await fetch(`${url}/_matrix/client/v3${path}`, {
     method,
     headers: { authorization: `Bearer ${accessToken}`, "content-type": "application/json" },

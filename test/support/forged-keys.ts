@@ -9,6 +9,9 @@ export interface KeyObject {
   readonly [member: string]: JsonValue;
 }
 
+/** Members that no signature covers. */
+const UNSIGNED: ReadonlySet<string> = new Set(["signatures", "unsigned"]);
+
 type Signatures = Readonly<Record<string, Readonly<Record<string, string>>>>;
 
 /** What a homeserver can show about one user, by device id and by role. */
@@ -20,9 +23,8 @@ export interface ShownKeys {
 
 /** The object with one more signature by `seed`, over everything but `signatures` and `unsigned`. */
 function signed(object: KeyObject, userId: string, keyName: string, seed: Uint8Array): KeyObject {
-  const { signatures, unsigned, ...message } = object;
-  void unsigned;
-  const others = (signatures ?? {}) as Signatures;
+  const message = Object.fromEntries(Object.entries(object).filter(([name]) => !UNSIGNED.has(name)));
+  const others = (object["signatures"] ?? {}) as Signatures;
   const signature = encodeUnpadded(signEd25519(seed, utf8(canonicalJson(message))));
   return { ...message, signatures: { ...others, [userId]: { ...others[userId], [`ed25519:${keyName}`]: signature } } };
 }

@@ -108,7 +108,9 @@ function withDevice(entry: Uint8Array, deviceId: string, device: KeyObject): Obs
     readonly self_signing_key?: unknown;
     readonly devices: Readonly<Record<string, unknown>>;
   };
-  const texts = Object.entries({ ...devices, [deviceId]: device }).map(([id, object]) => [id, JSON.stringify(object)] as const);
+  const texts = Object.entries({ ...devices, [deviceId]: device }).map(
+    ([id, object]) => [id, JSON.stringify(object)] as const,
+  );
   return {
     ...(master_key === undefined ? {} : { masterKey: JSON.stringify(master_key) }),
     ...(self_signing_key === undefined ? {} : { selfSigningKey: JSON.stringify(self_signing_key) }),

@@ -177,7 +177,9 @@ export class LyingLog {
       historyVersions: async (userId, from, to) => await later(log.versions(userId, from, to, size())),
       checkpoint: async () => await later(log.head(size()).checkpoint),
       tile: async (tile) => await later(this.#tile(tile)),
-      changes: async () => await later(undefined),
+      changes: async () => {
+        await later(undefined);
+      },
       settlingRecords: async (epoch, at) => await later(log.settlingRecords(epoch, at)),
       configuration: async () => await later(log.configurationText),
     };

@@ -32,7 +32,12 @@ export async function serveSecond(read: ReadSide, write: LyingWriteSide, signal:
     notReady: () => [],
     ...write,
   };
-  const gate = { userOf: readerOfAuthorization, count: async () => await Promise.resolve() };
+  const gate = {
+    userOf: readerOfAuthorization,
+    count: async () => {
+      await Promise.resolve();
+    },
+  };
   const parts = { api: { read, write: complete }, gate, logger: silence, serviceUrl: "", answered: () => undefined };
   const port = await serveHttpApi(parts, { host: "127.0.0.1", port: 0 }, signal);
   return `http://127.0.0.1:${String(port)}`;

@@ -57,7 +57,11 @@ export function story(title: string, tell: (scene: Scene) => Promise<Told>): voi
         const expected = await Promise.race([tell(scene), outOfPatience(scene.signal)]);
         await scene.settle();
         assert.deepEqual(scene.told(), sorted(expected));
-        assert.equal(await scene.world.service.metric("ckv_sweep_missed_total"), 0, "the sweep found what the feed missed");
+        assert.equal(
+          await scene.world.service.metric("ckv_sweep_missed_total"),
+          0,
+          "the sweep found what the feed missed",
+        );
       } catch (error) {
         scene.report();
         throw error;
@@ -95,7 +99,8 @@ export class Scene {
 
   /** New people, each with an account, one device, and Contact Key Verification turned on. */
   async people<Names extends readonly string[]>(...names: Names): Promise<{ [Name in keyof Names]: Person }> {
-    const open = async (name: string): Promise<Person> => await this.join(name, await openClient(this.world.synapse, name));
+    const open = async (name: string): Promise<Person> =>
+      await this.join(name, await openClient(this.world.synapse, name));
     const people = await Promise.all(names.map(open));
     this.step("devices are open");
     await Promise.all(people.map(async (person) => await person.ckv.turnOn()));
@@ -170,7 +175,10 @@ export class Scene {
   /** Waits until the log has grown by two epochs. */
   async logGrows(): Promise<void> {
     const size = await this.world.size();
-    await until(async () => (await this.world.size()) >= size + 2, () => `the log grows beyond ${String(size)}`);
+    await until(
+      async () => (await this.world.size()) >= size + 2,
+      () => `the log grows beyond ${String(size)}`,
+    );
   }
 
   /** A log that can lie to everybody, and two people who believe in it, one shown its even epochs and one the odd. */
@@ -240,7 +248,11 @@ export class Scene {
 
   async close(): Promise<void> {
     this.#end.abort();
-    await Promise.all(this.#people.map(async (person) => await person.leave()));
+    await Promise.all(
+      this.#people.map(async (person) => {
+        await person.leave();
+      }),
+    );
     for (const { userId } of this.#people) this.world.switchboard.route(userId, undefined);
     await this.lies.stop();
     for (const close of this.#closing) await close();
@@ -330,7 +342,10 @@ export class Person {
   async isWarned(code: string): Promise<Warning> {
     const find = (): Warning | undefined => this.warnings.find((warning) => warning.code === code);
     const told = (): string => this.warnings.map((warning) => warning.code).join(", ");
-    await until(() => find() !== undefined, () => `${this.name} is warned of ${code}; so far: ${told()}`);
+    await until(
+      () => find() !== undefined,
+      () => `${this.name} is warned of ${code}; so far: ${told()}`,
+    );
     this.onStep(`is warned of ${code}`);
     const warning = find();
     assert.ok(warning);
@@ -343,18 +358,27 @@ export class Person {
 
   /** Waits until a message with this text has been decrypted here. */
   async hears(text: string, roomId: string): Promise<void> {
-    await until(() => this.client.messages(roomId).includes(text), () => `${this.name} hears "${text}"`);
+    await until(
+      () => this.client.messages(roomId).includes(text),
+      () => `${this.name} hears "${text}"`,
+    );
     this.onStep(`hears "${text}"`);
   }
 
   /** Waits until encryption here uses this device of another person. */
   async seesDevice(other: { readonly userId: string }, deviceId: string): Promise<void> {
-    await until(async () => await this.#holds(other.userId, deviceId), () => `${this.name} sees the device ${deviceId}`);
+    await until(
+      async () => await this.#holds(other.userId, deviceId),
+      () => `${this.name} sees the device ${deviceId}`,
+    );
     this.onStep(`sees the device ${deviceId}`);
   }
 
   async seesNoDevice(other: { readonly userId: string }, deviceId: string): Promise<void> {
-    await until(async () => !(await this.#holds(other.userId, deviceId)), () => `${this.name} sees no device ${deviceId}`);
+    await until(
+      async () => !(await this.#holds(other.userId, deviceId)),
+      () => `${this.name} sees no device ${deviceId}`,
+    );
   }
 
   async #holds(userId: string, deviceId: string): Promise<boolean> {
@@ -364,8 +388,13 @@ export class Person {
   /** Waits until the contact has asked to compare codes. */
   async isAskedToCompare(by: Person): Promise<CompareSession> {
     const find = (): CompareSession | undefined =>
-      this.#incoming.find(({ userId, role, state }) => userId === by.userId && role === "responder" && state === "incoming");
-    await until(() => find() !== undefined, () => `${this.name} is asked by ${by.name} to compare codes`);
+      this.#incoming.find(
+        ({ userId, role, state }) => userId === by.userId && role === "responder" && state === "incoming",
+      );
+    await until(
+      () => find() !== undefined,
+      () => `${this.name} is asked by ${by.name} to compare codes`,
+    );
     const session = find();
     assert.ok(session);
     return session;
@@ -392,7 +421,10 @@ export async function readCodes(one: Person, other: Person): Promise<[CompareSes
   const answered = await other.isAskedToCompare(one);
   await answered.accept();
   for (const session of [asked, answered]) {
-    await until(() => session.state === "code", () => `a code is shown; the session is ${session.state}`);
+    await until(
+      () => session.state === "code",
+      () => `a code is shown; the session is ${session.state}`,
+    );
   }
   assert.match(asked.code ?? "", /^[0-9]{8}$/);
   assert.equal(asked.code, answered.code);
@@ -403,7 +435,11 @@ export async function readCodes(one: Person, other: Person): Promise<[CompareSes
 export async function verifyEachOther(one: Person, other: Person): Promise<void> {
   const sessions = await readCodes(one, other);
   for (const session of sessions) await session.confirm();
-  for (const session of sessions) await until(() => session.state === "done", () => `the session is ${session.state}`);
+  for (const session of sessions)
+    await until(
+      () => session.state === "done",
+      () => `the session is ${session.state}`,
+    );
   await Promise.all([one.sees(other, "verified"), other.sees(one, "verified")]);
 }
 

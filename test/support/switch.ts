@@ -12,9 +12,12 @@ import { buffer } from "node:stream/consumers";
 /** Names the reader in requests for public resources, which carry no session. */
 export const READER_HEADER = "x-ckv-reader";
 
-/** Who answers a reader: the base URL of a second service, or nobody. `paths`: only for these, the service for the rest. */
+/** In place of the URL of a second service: nobody answers. */
+export const NOBODY = "nobody";
+
+/** Who answers a reader: the base URL of a second service, or `NOBODY`. `paths`: only for these, the service for the rest. */
 export interface Route {
-  readonly to: string | "nobody";
+  readonly to: string;
   readonly paths?: RegExp;
 }
 
@@ -72,12 +75,13 @@ export class Switch {
     const reader = this.#readerOf(request);
     const route = reader === undefined ? undefined : this.#routeOf(reader, request.url ?? "/");
     const base = route?.to ?? this.#service;
-    if (base === undefined || base === "nobody") throw new Error("nobody answers");
+    if (base === undefined || base === NOBODY) throw new Error("nobody answers");
     const authorization = route === undefined ? request.headers.authorization : trustedAuthorization(reader ?? "");
     const answer = await forward(base, request, authorization);
     const body = Buffer.from(await answer.arrayBuffer());
     if (request.url === "/v1/session" && answer.ok) this.#remember(body.toString());
-    for (const name of PASSED_ON) if (answer.headers.has(name)) response.setHeader(name, answer.headers.get(name) ?? "");
+    for (const name of PASSED_ON)
+      if (answer.headers.has(name)) response.setHeader(name, answer.headers.get(name) ?? "");
     response.writeHead(answer.status).end(body);
   }
 
@@ -89,7 +93,7 @@ export class Switch {
   /** Sessions are the honest service's business, unless nobody is to answer. */
   #routeOf(reader: string, path: string): Route | undefined {
     const route = this.#routes.get(reader);
-    if (route === undefined || (path === "/v1/session" && route.to !== "nobody")) return undefined;
+    if (route === undefined || (path === "/v1/session" && route.to !== NOBODY)) return undefined;
     return route.paths?.test(path) === false ? undefined : route;
   }
 
