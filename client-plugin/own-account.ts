@@ -64,6 +64,8 @@ export class OwnAccount {
   readonly #options: OwnAccountOptions;
   /** Own keys that stood in answers since the last check. */
   readonly #answered = new Map<string, SeenKey>();
+  /** Own devices in those answers. Which of them an own key has signed, the next entry shows. */
+  readonly #answeredDevices = new Set<string>();
 
   constructor(options: OwnAccountOptions) {
     this.#options = options;
@@ -75,6 +77,7 @@ export class OwnAccount {
     for (const [id, about] of keysOfStore(keys)) {
       if (!this.#answered.has(id)) this.#answered.set(id, { id, ...about, firstSeenMs: nowMs, inStore: false });
     }
+    for (const id of unsignedOfStore(keys)) this.#answeredDevices.add(id);
   }
 
   /** One complete check. Throws only on a bug. */
@@ -85,7 +88,9 @@ export class OwnAccount {
     const { keys } = await readOwn(client);
     const known = new Set(memory.seen.map(({ id }) => id));
     memory.seen.push(...[...this.#answered.values()].filter(({ id }) => !known.has(id)));
+    for (const id of this.#answeredDevices) memory.unsignedSince[id] ??= this.#options.clock.now();
     this.#answered.clear();
+    this.#answeredDevices.clear();
     noteSeen(memory.seen, keysOfStore(keys), clock.now(), true);
     const findings: Finding[] = [];
     const outcome = await this.#judged(userId, memory, keys, findings);
