@@ -1,0 +1,163 @@
+/** Two people, or two devices of one, who run the plugin: contact codes, gossip, shared state. */
+import assert from "node:assert/strict";
+import { ContactKeyVerification } from "../../client-plugin/index.ts";
+import type { CompareSession, Warning } from "../../client-plugin/index.ts";
+import { MemoryStorage } from "../../client-plugin/storage.ts";
+import { verifyEvidence } from "../../shared/proofs/evidence.ts";
+import { TestLog } from "../support/test-log.ts";
+import { TestUser, seedOf } from "../support/test-user.ts";
+import { FakeClient, FakeRoom, FakeServer, copyOf } from "./fake-client.ts";
+import { FakeService } from "./fake-service.ts";
+import { ManualClock } from "./manual-clock.ts";
+
+const START_MS = 1_700_000_000_000;
+const ALICE = "@alice:example.org";
+const BOB = "@bob:example.org";
+const ROOM = "!dm:example.org";
+
+let count = 0;
+const random = (length: number): Uint8Array => seedOf(`pair ${String((count += 1))}`).slice(0, length);
+
+interface Person {
+  readonly client: FakeClient;
+  readonly service: FakeService;
+  readonly ckv: ContactKeyVerification;
+  readonly warnings: Warning[];
+  readonly errors: unknown[];
+}
+
+class Pair {
+  readonly clock = new ManualClock(START_MS);
+  readonly log = new TestLog({ startMs: START_MS - 60_000, mergeDelayMs: 5_000, settleMs: 86_400_000 });
+  readonly server = new FakeServer();
+  readonly people: Person[] = [];
+
+  person(user: TestUser, deviceId: string, other: TestUser): Person {
+    const client = new FakeClient(this.server, user, deviceId);
+    client.rooms.push(new FakeRoom(ROOM, ALICE, BOB));
+    client.store.set(other.userId, copyOf(other));
+    const service = new FakeService(this.log);
+    const [warnings, errors]: [Warning[], unknown[]] = [[], []];
+    const ckv = new ContactKeyVerification({
+      client,
+      storage: new MemoryStorage(),
+      clock: this.clock,
+      fetch: service.fetch,
+      random,
+      log: (_, error) => errors.push(error),
+    });
+    ckv.on("warning", (warning) => warnings.push(warning));
+    const person = { client, service, ckv, warnings, errors };
+    this.people.push(person);
+    return person;
+  }
+
+  async start(): Promise<void> {
+    for (const { ckv } of this.people) await ckv.start();
+    await this.clock.advance(3_000);
+  }
+
+  stop(): void {
+    for (const { ckv, errors } of this.people) {
+      ckv.stop();
+      assert.deepEqual(errors, []);
+    }
+  }
+}
+
+function setUp(): { pair: Pair; alice: TestUser; bob: TestUser } {
+  const pair = new Pair();
+  const [alice, bob] = [new TestUser(ALICE, "APHONE"), new TestUser(BOB, "BPHONE", "BLAPTOP")];
+  pair.log.setEntry(ALICE, alice.entry());
+  pair.log.setEntry(BOB, bob.entry());
+  pair.log.closeEpoch(START_MS - 1_000);
+  return { pair, alice, bob };
+}
+
+describe("two people", () => {
+  it("compare a code, and each holds the other as verified", async () => {
+    const { pair, alice, bob } = setUp();
+    const [a, b] = [pair.person(alice, "APHONE", bob), pair.person(bob, "BPHONE", alice)];
+    await pair.start();
+    let incoming: CompareSession | undefined;
+    b.ckv.on("compare", (session) => (incoming = session));
+    const session = await a.ckv.compare(BOB);
+    await pair.clock.advance(500);
+    assert.ok(incoming !== undefined);
+    await incoming.accept();
+    await pair.clock.advance(500);
+    assert.match(session.code ?? "", /^\d{8}$/);
+    assert.equal(session.code, incoming.code);
+    await session.confirm();
+    await incoming.confirm();
+    await pair.clock.advance(500);
+    assert.equal(a.ckv.statusOf(BOB).verdict.kind, "verified");
+    assert.equal(b.ckv.statusOf(ALICE).verdict.kind, "verified");
+    assert.deepEqual([...a.warnings, ...b.warnings], []);
+    pair.stop();
+  });
+
+  it("hear from whoever comes later that both see one log", async () => {
+    const { pair, alice, bob } = setUp();
+    const [a, b] = [pair.person(alice, "APHONE", bob), pair.person(bob, "BPHONE", alice)];
+    await pair.start();
+    assert.deepEqual(a.ckv.statusOf(BOB).verdict, { kind: "consistent", ground: "contact" });
+    assert.deepEqual(b.ckv.statusOf(ALICE).verdict, { kind: "unchecked", reason: "first-look" });
+    pair.stop();
+  });
+
+  it("prove to each other that they are shown two branches", async () => {
+    const { pair, alice, bob } = setUp();
+    const [a, b] = [pair.person(alice, "APHONE", bob), pair.person(bob, "BPHONE", alice)];
+    const branch = pair.log.fork();
+    branch.closeEpoch(START_MS - 500);
+    pair.log.closeEpoch(START_MS - 400);
+    b.service.log = branch;
+    await pair.start();
+    await pair.clock.advance(10_000);
+    const codes = [...a.warnings, ...b.warnings].map(({ code }) => code);
+    assert.ok(codes.includes("head-fork"), codes.join());
+    assert.equal(new Set(codes).size, 1);
+    for (const { evidence } of [...a.warnings, ...b.warnings])
+      assert.equal(verifyEvidence(evidence ?? "").code, "head-fork");
+    pair.stop();
+  });
+
+  it("say nothing when all gossip is lost", async () => {
+    const { pair, alice, bob } = setUp();
+    pair.server.dropsToDevice = true;
+    const [a, b] = [pair.person(alice, "APHONE", bob), pair.person(bob, "BPHONE", alice)];
+    await pair.start();
+    await pair.clock.advance(60_000);
+    assert.deepEqual([...a.warnings, ...b.warnings], []);
+    pair.stop();
+  });
+});
+
+describe("two devices of one person", () => {
+  it("share the key without asking anybody, and warn and dismiss as one", async () => {
+    const { pair, alice, bob } = setUp();
+    const phone = pair.person(bob, "BPHONE", alice);
+    await pair.start();
+    await Promise.all([phone.ckv.turnOn().catch(() => undefined), pair.clock.advance(130_000)]);
+    const laptop = pair.person(bob, "BLAPTOP", alice);
+    await laptop.ckv.start();
+    await pair.clock.advance(5_000);
+    assert.equal(laptop.client.prompts, 0);
+    const ghost = copyOf(alice);
+    ghost.devices.set("GHOST", { signedByOwner: false });
+    for (const { client } of [phone, laptop]) client.update(ghost);
+    for (const { client } of [phone, laptop]) client.write(ROOM);
+    await pair.clock.advance(1_000);
+    for (const { client } of [phone, laptop]) client.write(ROOM);
+    await pair.clock.advance(90_000);
+    const posted = [...phone.client.sent, ...laptop.client.sent];
+    assert.equal(posted.length, 1);
+    const [warning] = laptop.ckv.warnings();
+    assert.equal(warning?.code, "key-never-logged");
+    await phone.ckv.dismiss(warning.id);
+    await pair.clock.advance(1_000);
+    assert.deepEqual(laptop.ckv.warnings(), []);
+    pair.stop();
+  });
+});
