@@ -1,6 +1,6 @@
 /** A Matrix client whose crypto store a test fills at will, and a server that passes to-device messages on. */
 import { publicKeyOf, signEd25519 } from "../../shared/crypto/ed25519.ts";
-import { decodeUnpadded, encodeUnpadded, utf8 } from "../../shared/encoding.ts";
+import { encodeUnpadded, utf8 } from "../../shared/encoding.ts";
 import type {
   ClientLike,
   CryptoLike,
@@ -298,9 +298,4 @@ function eventOf(
     getContent: () => content,
     getUnsigned: () => ({}),
   };
-}
-
-/** Raw bytes of unpadded base64, for tests. */
-export function raw(text: string): Uint8Array {
-  return decodeUnpadded(text);
 }

@@ -1,6 +1,6 @@
 /** The HTTP service of a `TestLog`, and the well-known of its server, as a fetch function. A test may lie in between. */
 import { configurationHash } from "../../shared/directory/configuration.ts";
-import { encodeHex, fromUtf8 } from "../../shared/encoding.ts";
+import { encodeHex } from "../../shared/encoding.ts";
 import { epochLeafHash } from "../../shared/log/epoch-record.ts";
 import { TILE_WIDTH, encodeEntryBundle, parseTilePath } from "../../shared/log/tiles.ts";
 import { LOG_DOMAINS, hashReaderOf } from "../../shared/merkle/tree.ts";
@@ -128,9 +128,4 @@ export class FakeService {
     for (let at = 0; at < width; at += 1) tile.set(read(level * 8, index * TILE_WIDTH + at), at * 32);
     return tile;
   }
-}
-
-/** Text of an entry, for messages. */
-export function entryText(entry: Uint8Array): string {
-  return fromUtf8(entry);
 }
