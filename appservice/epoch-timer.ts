@@ -7,14 +7,14 @@ export interface EpochTimes {
   readonly heartbeatMs: number;
 }
 
-/** Where the time does not advance, it is asked again after this. */
-const CLOCK_RETRY_MS = 20;
+/** An epoch that could not close (the time did not advance, no space) is tried again after this. */
+const RETRY_MS = 20;
 
 /** Closes epochs when they are due. */
 export class EpochTimer {
   readonly #clock: Clock;
   readonly #times: EpochTimes;
-  /** Closes an epoch; returns how many changes already wait for the next, or undefined if the time did not advance. */
+  /** Closes an epoch; returns how many changes already wait for the next, or undefined if it did not close. */
   readonly #close: (nowMs: number) => Promise<number | undefined>;
   #dueMs: number;
   #wake = new AbortController();
@@ -63,7 +63,7 @@ export class EpochTimer {
     const waiting = await this.#close(nowMs);
     if (waiting === undefined) {
       this.closeNow();
-      await this.#clock.sleep(CLOCK_RETRY_MS, signal);
+      await this.#clock.sleep(RETRY_MS, signal);
     } else if (waiting > 0) this.expect();
   }
 }

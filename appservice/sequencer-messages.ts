@@ -53,8 +53,11 @@ export interface SequencerCalls {
   erase(userId: string, versions: readonly number[], nowMs: number): undefined;
   succeed(successor: LogReference): undefined;
   judge(external: Head | "room-empty", wasPosted: boolean): { refusal: string | undefined };
-  /** `taken`: calls of `submit` that came before. `pending`: users whose changes the next epoch could merge. */
-  closeEpoch(nowMs: number): { closed: boolean; taken: number; pending: number };
+  /**
+   * `closed`: false if the time did not advance, or for the `problem`. `taken`: calls of `submit` that came before.
+   * `pending`: users whose changes the next epoch could merge.
+   */
+  closeEpoch(nowMs: number): { closed: boolean; problem: string | undefined; taken: number; pending: number };
   flush(): undefined;
   close(): undefined;
 }

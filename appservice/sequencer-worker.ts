@@ -1,4 +1,5 @@
 /** The thread of the sequencer: opens the database, and does what the main thread asks, in order. */
+import { statfsSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import type { MessagePort } from "node:worker_threads";
 import { LogWriter } from "./log-writer.ts";
@@ -14,7 +15,11 @@ import type {
   ToSequencer,
 } from "./sequencer-messages.ts";
 import { ProverPool } from "./prover-pool.ts";
+import { prune } from "./pruning.ts";
 import { packTile } from "./store/map-tiles.ts";
+
+/** Below this no epoch is begun. */
+const MIN_FREE_BYTES = 64 * 2 ** 20;
 
 type Answers = { readonly [Name in keyof SequencerCalls]: (...args: Parameters<SequencerCalls[Name]>) => unknown };
 
@@ -56,16 +61,20 @@ class SequencerThread {
   #taken = 0;
   #saidFull = false;
   readonly #handOver: HandOver;
+  readonly #dataDirectory: string;
+  /** The last deletion of what is too old; the next queues behind it. */
+  #pruning: Promise<void> = Promise.resolve();
 
   private constructor(
     port: MessagePort,
-    { maxChanges, keys }: SequencerStart,
+    { maxChanges, keys, dataDirectory }: SequencerStart,
     log: WritableLog,
     writer: LogWriter,
     handOver: HandOver,
   ) {
     this.#port = port;
     this.#maxChanges = maxChanges;
+    this.#dataDirectory = dataDirectory;
     this.#provers = new ProverPool(keys.vrfSeed);
     this.#log = log;
     this.#writer = writer;
@@ -165,22 +174,45 @@ class SequencerThread {
   }
 
   async #closeEpoch(nowMs: number): Promise<ReturnType<SequencerCalls["closeEpoch"]>> {
+    const problem = this.#spaceProblem();
+    if (problem !== undefined) return { closed: false, problem, taken: this.#taken, pending: 0 };
     try {
+      const { settlingEpoch } = this.#writer;
       const closed = await this.#writer.closeEpoch(nowMs);
       this.#saidFull = false;
-      this.#writer.flush().catch((error: unknown) => {
-        this.#say({ kind: "failed", failure: failureOf(error) });
-      });
-      return { closed, taken: this.#taken, pending: this.#writer.mergeableUsers(nowMs) };
+      this.#watch(this.#writer.flush());
+      if (settlingEpoch !== this.#writer.settlingEpoch) this.#pruning = this.#prune(nowMs);
+      return { closed, problem, taken: this.#taken, pending: this.#writer.mergeableUsers(nowMs) };
     } catch (error) {
       this.#say({ kind: "failed", failure: failureOf(error) });
       throw error;
     }
   }
 
+  /** A database that runs out of space can't be opened again until there is some: no epoch is begun on the last of it. */
+  #spaceProblem(): string | undefined {
+    const { bavail, bsize } = statfsSync(this.#dataDirectory);
+    return bavail * bsize < MIN_FREE_BYTES ? `less than ${MIN_FREE_BYTES / 2 ** 20} MiB of disk are free` : undefined;
+  }
+
+  async #prune(nowMs: number): Promise<void> {
+    await this.#pruning;
+    const pruned = prune(this.#log.store, nowMs);
+    this.#watch(pruned);
+    await pruned.catch(() => undefined);
+  }
+
+  /** What fails here ends the log. */
+  #watch(work: Promise<void>): void {
+    work.catch((error: unknown) => {
+      this.#say({ kind: "failed", failure: failureOf(error) });
+    });
+  }
+
   async #close(): Promise<void> {
     try {
       await this.#writer.flush();
+      await this.#pruning;
     } finally {
       await this.#provers.close();
       await this.#log.store.close();

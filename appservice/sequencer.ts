@@ -128,6 +128,8 @@ export class Sequencer {
   /** Whether epochs may close, and if not, why. Written by `#allow` and `#refuse`. */
   #reason: string | undefined;
   #refused: boolean;
+  /** Why the last epoch could not close, where that may pass. */
+  #problem: string | undefined;
   /** Changes sent to the thread. */
   #submitted = 0;
   /** Changes that no published epoch has merged. */
@@ -219,8 +221,8 @@ export class Sequencer {
     this.#refuse(CLOSED);
     await this.#running;
     await thread.call("succeed", successor);
-    const { closed } = await thread.call("closeEpoch", this.#parts.options.clock.now());
-    if (!closed) throw new Error("the clock has not advanced since the last epoch");
+    const { closed, problem } = await thread.call("closeEpoch", this.#parts.options.clock.now());
+    if (!closed) throw new Error(problem ?? "the clock has not advanced since the last epoch");
     await thread.call("flush");
     await publication.reached(publication.newestEpoch);
   }
@@ -243,7 +245,7 @@ export class Sequencer {
 
   status(): SequencerStatus {
     const { publication, options } = this.#parts;
-    const reason = this.#reason ?? this.#clockProblem(options.clock.now());
+    const reason = this.#reason ?? this.#problem ?? this.#clockProblem(options.clock.now());
     return {
       epoch: publication.published?.epoch ?? publication.newestEpoch,
       timestampMs: publication.newestTimestampMs,
@@ -305,7 +307,8 @@ export class Sequencer {
 
   async #closeEpoch(nowMs: number): Promise<number | undefined> {
     const submitted = this.#submitted;
-    const { closed, taken, pending } = await this.#parts.thread.call("closeEpoch", nowMs);
+    const { closed, problem, taken, pending } = await this.#parts.thread.call("closeEpoch", nowMs);
+    this.#problem = problem;
     if (!closed) return undefined;
     return pending + Math.max(0, this.#submitted - submitted, submitted - taken);
   }

@@ -10,9 +10,10 @@ import { readChanges } from "./change-lists.ts";
 import { appendToTip, readRow, rootOfTip } from "./histories.ts";
 import { appendLeaf } from "./log-nodes.ts";
 import { eachInRange } from "./level-store.ts";
-import { readSettledMap, TileCache } from "./map-reader.ts";
+import { readMap, readSettledMap, TileCache, topName } from "./map-reader.ts";
 import type { MapNode, MapReader } from "./map-reader.ts";
 import { parseLeaf } from "./map-tiles.ts";
+import { MapWriter } from "./map-writer.ts";
 import type { StoredLeaf } from "./map-tiles.ts";
 import {
   afterKind,
@@ -28,10 +29,9 @@ import {
   parseVersion,
   positionOf,
   ROWS_PER_CHUNK,
-  textOfKey,
   versionKey,
 } from "./records.ts";
-import type { ChangeRow } from "./records.ts";
+import type { ChangeRow, Tip, VersionContent } from "./records.ts";
 import { getReferenced, IntegrityError } from "./store.ts";
 import type { KeyValue, Reads } from "./store.ts";
 
@@ -131,48 +131,57 @@ class StoreCheck {
     }
   }
 
-  /** The content of a version opens its commitment. */
+  /** The content of a version opens its commitment, and has the history before it as the change lists have it. */
   async versions(): Promise<void> {
     for await (const { key, value } of eachInRange(this.#reads, kindKey("b"), afterKind("b"))) {
       const [position = 0, version = 0] = numbersOfKey(key);
-      const content = parseVersion(value);
       const row = readRow(this.#reads, position);
-      const commitment = row.commitments[version - row.before.size - 1];
+      const earlier = row.commitments.slice(0, version - row.before.size - 1);
+      const commitment = row.commitments[earlier.length];
       if (commitment === undefined) throw new IntegrityError(`a version of epoch ${epochOf(position)} is in no list`);
-      if (content !== undefined && !equalBytes(commit(content), commitment)) {
-        throw new IntegrityError(`the content of a version of epoch ${epochOf(position)} does not open its commitment`);
-      }
+      const before = earlier.reduce((tip, each) => appendToTip(tip, each, position), row.before);
+      checkContent(parseVersion(value), version, commitment, before);
       this.#progress("versions");
     }
   }
 
-  /** Every tile of the maps at the newest settling epoch and, where the top was saved at it, at the head. */
+  /** Every tile of the maps at the head and at the newest settling epoch. */
   async map(): Promise<void> {
+    this.#checkMap(this.#head, await this.#headMap());
     const { settlingEpoch } = parseEpoch(getReferenced(this.#reads, epochKey(this.#head), "the newest epoch"));
-    const { labels, mapRoot } = this.#record(settlingEpoch);
-    const map = readSettledMap(settlingEpoch, mapRoot, this.#reads, new TileCache(64));
+    const { mapRoot } = this.#record(settlingEpoch);
+    this.#checkMap(settlingEpoch, readSettledMap(settlingEpoch, mapRoot, this.#reads, new TileCache(64)));
+  }
+
+  /** As many users as the newest record counts, each with a leaf. */
+  async users(): Promise<void> {
+    const map = await this.#headMap();
+    let users = 0;
+    for await (const { key, value } of eachInRange(this.#reads, kindKey("u"), afterKind("u"))) {
+      if (map.find(parseUser(value).index) === undefined) {
+        throw new IntegrityError(`the map has no leaf for the user record ${encodeHex(key)}`);
+      }
+      users += 1;
+      this.#progress("users");
+    }
+    const { labels } = this.#record(this.#head);
+    if (users !== labels) throw new IntegrityError(`there are ${users} user records, but ${labels} leaves`);
+  }
+
+  async #headMap(): Promise<MapReader> {
+    const writer = await MapWriter.open(this.#reads, this.#head, this.#record(this.#head).mapRoot);
+    return readMap(new Map(writer.top().map((tile) => [topName(tile), tile])), this.#reads, new TileCache(64));
+  }
+
+  #checkMap(epoch: number, map: MapReader): void {
     let leaves = 0;
     for (const leaf of leavesBelow(map, map.top)) {
       this.#checkLeaf(leaf);
       leaves += 1;
       this.#progress("leaves");
     }
-    if (leaves !== labels)
-      throw new IntegrityError(`the map of epoch ${settlingEpoch} has ${leaves} leaves, not ${labels}`);
-    return Promise.resolve();
-  }
-
-  /** As many users as the newest record counts. */
-  async users(): Promise<void> {
-    let users = 0;
-    for await (const { key, value } of eachInRange(this.#reads, kindKey("u"), afterKind("u"))) {
-      parseUser(value);
-      if (textOfKey(key).length === 0) throw new IntegrityError("a user record without a user id");
-      users += 1;
-      this.#progress("users");
-    }
-    const { labels } = this.#record(this.#head);
-    if (users !== labels) throw new IntegrityError(`there are ${users} user records, but ${labels} leaves`);
+    const { labels } = this.#record(epoch);
+    if (leaves !== labels) throw new IntegrityError(`the map of epoch ${epoch} has ${leaves} leaves, not ${labels}`);
   }
 
   #checkRow(row: ChangeRow, position: number): void {
@@ -217,6 +226,18 @@ class StoreCheck {
     this.#done += 1;
     if (this.#done % PROGRESS_EVERY === 0) this.#report({ kind: "progress", what, done: this.#done });
   }
+}
+
+function checkContent(content: VersionContent | undefined, version: number, commitment: Hash, before: Tip): void {
+  if (content === undefined) return;
+  const same =
+    content.version === version &&
+    equalBytes(content.commitment, commitment) &&
+    before.hashes.length === content.before.hashes.length &&
+    before.hashes.every((hash, i) => equalBytes(hash, content.before.hashes[i] ?? new Uint8Array())) &&
+    before.positions.every((position, i) => position === content.before.positions[i]);
+  if (!same) throw new IntegrityError("a version does not fit its change list");
+  if (!equalBytes(commit(content), commitment)) throw new IntegrityError("a version does not open its commitment");
 }
 
 function checkOrder(previous: EpochRecord, record: EpochRecord): void {

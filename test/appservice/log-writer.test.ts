@@ -1,0 +1,168 @@
+/** The writer of the log when writing fails, and when what is stored is damaged. */
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, describe, it } from "mocha";
+import { fsck } from "../../appservice/fsck.ts";
+import { LogWriter } from "../../appservice/log-writer.ts";
+import { openLog } from "../../appservice/open-log.ts";
+import type { WritableLog } from "../../appservice/open-log.ts";
+import { AUDIT_PROOFS_KEPT_MS, prune } from "../../appservice/pruning.ts";
+import { databaseOf } from "../../appservice/create-log.ts";
+import { eachInRange, openLevelStore } from "../../appservice/store/level-store.ts";
+import { epochKey, HEAD_KEY, nodeKey, parseHead, userKey } from "../../appservice/store/records.ts";
+import { ConflictError, IntegrityError, UnknownOutcomeError } from "../../appservice/store/store.ts";
+import type { Commit, Store } from "../../appservice/store/store.ts";
+import { utf8 } from "../../shared/encoding.ts";
+import { SETTLED_MAPS_KEPT_MS } from "../../shared/parameters.ts";
+import { OwnLog } from "../support/own-log.ts";
+
+describe("log writer", () => {
+  let log: OwnLog;
+  let opened: WritableLog;
+  beforeEach(async () => {
+    log = await OwnLog.create();
+    opened = await openLog(log);
+  });
+  afterEach(async () => {
+    await opened.store.close();
+    log.remove();
+  });
+
+  const open = (store: Store = opened.store): Promise<LogWriter> =>
+    LogWriter.open({
+      ...opened,
+      store,
+      head: parseHead(opened.store.get(HEAD_KEY)!),
+      keys: log.keys,
+      maxChanges: 10,
+      handOver: () => Promise.resolve(),
+    });
+  const reopen = async (): Promise<void> => {
+    await opened.store.close();
+    opened = await openLog(log);
+  };
+  const closeEpoch = async (writer: LogWriter, ms = 1_000): Promise<void> => {
+    log.clock.advance(ms);
+    await writer.closeEpoch(log.clock.now());
+    await writer.flush();
+  };
+  /** A store whose next commit fails, after or before doing its work. */
+  const failing = (persists: boolean): Store => ({
+    get: (key) => opened.store.get(key),
+    range: (...args) => opened.store.range(...args),
+    snapshot: () => opened.store.snapshot(),
+    close: () => opened.store.close(),
+    commit: async (commit: Commit) => {
+      if (persists) await opened.store.commit(commit);
+      throw new UnknownOutcomeError("injected");
+    },
+  });
+
+  for (const persists of [true, false]) {
+    it(`stops when a write fails that ${persists ? "was" : "was not"} done, and the next start goes on from what is there`, async () => {
+      const writer = await open(failing(persists));
+      writer.submit("@a:example.org", utf8("{}"), 0);
+      await assert.rejects(closeEpoch(writer), UnknownOutcomeError);
+      await assert.rejects(closeEpoch(writer), UnknownOutcomeError);
+      await reopen();
+      assert.equal(opened.refusal, undefined);
+      assert.equal(opened.head.epoch, persists ? 1 : 0);
+      const again = await open();
+      await closeEpoch(again);
+      await reopen();
+      assert.equal(opened.head.epoch, persists ? 2 : 1);
+    });
+  }
+
+  it("does not write where another has written", async () => {
+    const [one, other] = [await open(), await open()];
+    await closeEpoch(one);
+    await assert.rejects(closeEpoch(other), ConflictError);
+  });
+
+  it("takes a vanished user record for damage, never for a new user", async () => {
+    const writer = await open();
+    writer.submit("@a:example.org", utf8("{}"), 0);
+    await closeEpoch(writer);
+    await opened.store.commit({ deletes: [userKey("@a:example.org")] });
+    assert.throws(() => writer.newestEntry("@a:example.org"), IntegrityError);
+    assert.throws(() => writer.submit("@a:example.org", utf8("{1}"), 0), IntegrityError);
+    const running = await reopenRunning();
+    await assert.rejects(running.directory.lookup("@a:example.org"), IntegrityError);
+    await running.sequencer.close();
+    opened = await openLog(log);
+  });
+  const reopenRunning = async (): Promise<Awaited<ReturnType<OwnLog["start"]>>> => {
+    await opened.store.close();
+    return log.start({ strictStart: true });
+  };
+
+  it("refuses to open when a record that the head rests on is missing or changed", async () => {
+    const writer = await open();
+    for (let i = 0; i < 5; i++) {
+      writer.submit("@a:example.org", utf8(`{${i}}`), 0);
+      await closeEpoch(writer);
+    }
+    for (const key of [epochKey(5), nodeKey(2, 0), nodeKey(1, 2)]) {
+      const value = opened.store.get(key)!;
+      await opened.store.commit({ deletes: [key] });
+      await opened.store.close();
+      await assert.rejects(openLog(log), IntegrityError);
+      opened = { ...opened, store: await openLevelStore(databaseOf(log.dataDirectory)) };
+      await opened.store.commit({ puts: [{ key, value }] });
+    }
+    await reopen();
+  });
+
+  it("is found damaged by fsck, whichever record is missing or changed", async function () {
+    this.timeout(120_000);
+    const writer = await open();
+    for (let i = 0; i < 12; i++) {
+      for (const user of ["a", "b", `c${i}`]) writer.submit(`@${user}:example.org`, utf8(`{${i}}`), 0);
+      await closeEpoch(writer, 4_000);
+    }
+    const records: { key: Uint8Array; value: Uint8Array }[] = [];
+    for await (const record of eachInRange(opened.store, Uint8Array.of(0), Uint8Array.of(255))) records.push(record);
+    await opened.store.close();
+    const check = async (): Promise<boolean> => fsck(log, () => undefined);
+    assert(await check());
+    // Proofs for auditors and the saved top are made from the rest; marks and cursors are not part of the log.
+    const checked = records.filter(({ key }) => !/[qsdor]/.test(String.fromCharCode(key[0]!)));
+    for (const { key, value } of checked.filter((_, i) => i % 4 === 1)) {
+      const store = await openLevelStore(databaseOf(log.dataDirectory));
+      const changed = Buffer.from(value);
+      // Of a user record the index is checked, the proof by whoever looks the user up.
+      const at = key[0] === 0x75 ? 0 : changed.length >> 1;
+      changed[at] = (changed[at] ?? 0) ^ 1;
+      const remove = key[3] === undefined || key.length % 2 === 0;
+      await store.commit(remove ? { deletes: [key] } : { puts: [{ key, value: changed }] });
+      await store.close();
+      assert.equal(await check(), false, `${Buffer.from(key).toString("latin1")} ${remove ? "removed" : "changed"}`);
+      const repaired = await openLevelStore(databaseOf(log.dataDirectory));
+      await repaired.commit({ puts: [{ key, value }] });
+      await repaired.close();
+    }
+    assert(await check());
+    opened = await openLog(log);
+  });
+
+  it("forgets settled maps and batch proofs when their time is over, and no sooner", async () => {
+    const writer = await open();
+    for (let i = 0; i < 6; i++) {
+      writer.submit("@a:example.org", utf8(`{${i}}`), 0);
+      await closeEpoch(writer, 11_000);
+    }
+    const count = async (kind: string): Promise<number> => {
+      const from = Buffer.from(kind);
+      return (await opened.store.range(from, Buffer.from([from[0]! + 1]), 100)).length;
+    };
+    const [settled, proofs] = [await count("s"), await count("q")];
+    assert(settled >= 4 && proofs === 7);
+    const firstMs = log.clock.now() - 6 * 11_000;
+    await prune(opened.store, firstMs + AUDIT_PROOFS_KEPT_MS);
+    assert.deepEqual([await count("s"), await count("q")], [settled, proofs]);
+    await prune(opened.store, firstMs + AUDIT_PROOFS_KEPT_MS + 1);
+    assert.deepEqual([await count("s"), await count("q")], [settled, proofs - 1]);
+    await prune(opened.store, log.clock.now() + SETTLED_MAPS_KEPT_MS);
+    assert.deepEqual([await count("s"), await count("q")], [0, 0]);
+  });
+});
