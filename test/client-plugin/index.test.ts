@@ -1,95 +1,10 @@
 /** The plugin as a host uses it: a fake client, a log in memory, and time that moves when the test says so. */
 import assert from "node:assert/strict";
-import { ContactKeyVerification } from "../../client-plugin/index.ts";
-import type { ContactKeyVerificationOptions, Warning } from "../../client-plugin/index.ts";
 import { encodePublicCode } from "../../shared/codes/public-code.ts";
 import { verifyEvidence } from "../../shared/proofs/evidence.ts";
-import { MemoryStorage } from "../../client-plugin/storage.ts";
-import { TestLog } from "../support/test-log.ts";
-import { TestUser, seedOf } from "../support/test-user.ts";
-import { FakeClient, FakeRoom, FakeServer, copyOf } from "./fake-client.ts";
-import { FakeService } from "./fake-service.ts";
-import { ManualClock } from "./manual-clock.ts";
-
-const START_MS = 1_700_000_000_000;
-const ALICE = "@alice:example.org";
-const BOB = "@bob:example.org";
-const ROOM = "!dm:example.org";
-
-let count = 0;
-const random = (length: number): Uint8Array => seedOf(`random ${String((count += 1))}`).slice(0, length);
-
-/** Bob's client and what he sees of Alice. */
-class World {
-  readonly clock = new ManualClock(START_MS);
-  readonly log = new TestLog({
-    startMs: START_MS - 60_000,
-    mergeDelayMs: 5_000,
-    heartbeatMs: 60_000,
-    settleMs: 3_600_000,
-  });
-  readonly service = new FakeService(this.log);
-  readonly server = new FakeServer();
-  readonly alice = new TestUser(ALICE, "APHONE");
-  readonly bob = new TestUser(BOB, "BPHONE");
-  readonly client = new FakeClient(this.server, this.bob, "BPHONE");
-  readonly storage = new MemoryStorage();
-  readonly warnings: Warning[] = [];
-  readonly errors: unknown[] = [];
-  readonly ckv: ContactKeyVerification;
-  #lastEpochMs = START_MS - 60_000;
-
-  constructor(options: Partial<ContactKeyVerificationOptions> = {}) {
-    this.client.rooms.push(new FakeRoom(ROOM, ALICE, BOB));
-    this.client.store.set(ALICE, copyOf(this.alice));
-    this.log.setEntry(ALICE, this.alice.entry());
-    this.log.setEntry(BOB, this.bob.entry());
-    this.epoch();
-    this.ckv = new ContactKeyVerification({
-      client: this.client,
-      storage: this.storage,
-      clock: this.clock,
-      fetch: this.service.fetch,
-      random,
-      policy: { slackMs: 5_000 },
-      log: (_, error) => this.errors.push(error),
-      ...options,
-    });
-    this.ckv.on("warning", (warning) => this.warnings.push(warning));
-  }
-
-  /** The log closes an epoch now. */
-  epoch(): void {
-    this.#lastEpochMs = Math.max(this.#lastEpochMs + 1, this.clock.now());
-    this.service.log.closeEpoch(this.#lastEpochMs);
-  }
-
-  /** Time passes; the log makes an epoch wherever the clock stops. */
-  async pass(ms: number): Promise<void> {
-    const everyMs = ms > 60_000 ? 240_000 : 1_000;
-    await this.clock.advance(ms, () => {
-      if (this.clock.now() - this.#lastEpochMs >= everyMs) this.epoch();
-    });
-  }
-
-  async start(): Promise<void> {
-    await this.ckv.start();
-    await this.pass(100);
-  }
-
-  codes(): string[] {
-    return this.warnings.map(({ code, class: weight }) => `${code} ${weight}`);
-  }
-
-  verdict(): object {
-    return this.ckv.statusOf(ALICE).verdict;
-  }
-
-  stop(): void {
-    this.ckv.stop();
-    assert.deepEqual(this.errors, []);
-  }
-}
+import { seedOf } from "../support/test-user.ts";
+import { copyOf } from "./fake-client.ts";
+import { ALICE, BOB, ROOM, START_MS, World } from "./world.ts";
 
 describe("ContactKeyVerification", () => {
   it("sees a contact for the first time, and after a day on the ground of its own history", async () => {
