@@ -9,10 +9,12 @@ import { VerificationError } from "../shared/errors.ts";
 import { parseEpochRecord } from "../shared/log/epoch-record.ts";
 import type { EpochRecord } from "../shared/log/epoch-record.ts";
 import { ERASABLE_AFTER_MS } from "../shared/parameters.ts";
-import { openCheckpoint, signCheckpoint } from "../shared/log/checkpoint.ts";
+import { openCheckpoint } from "../shared/log/checkpoint.ts";
 import { signPromise } from "../shared/proofs/promise.ts";
 import type { Hash } from "../shared/crypto/hash.ts";
 import type { VrfProof } from "../shared/crypto/vrf.ts";
+import { checkpointSigner } from "./checkpoint-signer.ts";
+import type { CheckpointSigner } from "./checkpoint-signer.ts";
 import { EpochBuilder } from "./epoch-builder.ts";
 import type { BuiltEpoch } from "./epoch-builder.ts";
 import { InFlightReads } from "./in-flight.ts";
@@ -87,6 +89,7 @@ export class LogWriter {
   readonly #builder: EpochBuilder;
   readonly #reads: InFlightReads;
   readonly #pending = new PendingChanges();
+  readonly #sign: CheckpointSigner;
   /** Proofs made for users before their first change is taken. */
   readonly #prepared = new Map<string, VrfProof>();
   #settings: LogSettings;
@@ -105,6 +108,7 @@ export class LogWriter {
     this.#head = parts.head;
     this.#settings = parts.settings;
     this.#configurationHash = configurationHash(parts.settings.configurationText);
+    this.#sign = checkpointSigner(parts.settings.logKey, parts.keys.logSeed);
   }
 
   /** A writer at the stored head, promised changes pending again. Throws `IntegrityError`. */
@@ -283,11 +287,11 @@ export class LogWriter {
   /** Signs, writes and hands over. The order of these steps is what makes two heads of one size impossible. */
   async #seal(built: BuiltEpoch, settings: LogSettings, settle: () => void): Promise<void> {
     const { configuration, configurationText, logKey } = settings;
-    const { store, anchor, keys, handOver } = this.#parts;
+    const { store, anchor, handOver } = this.#parts;
     const before = this.#head;
     if (built.epoch !== before.epoch + 1) throw new IntegrityError("an epoch does not follow the one before");
     const checkpoint = { origin: configuration.origin, size: built.epoch + 1, root: built.root };
-    const note = signCheckpoint(checkpoint, { seed: keys.logSeed });
+    const note = this.#sign(checkpoint);
     openCheckpoint(note, logKey);
     const head = { epoch: built.epoch, note };
     await store.commit({

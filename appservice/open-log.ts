@@ -1,6 +1,9 @@
 /** Opens an existing log for its writer, and says whether it may be written. */
 import { openCheckpoint } from "../shared/log/checkpoint.ts";
-import { fromUtf8 } from "../shared/encoding.ts";
+import { decodeUnpadded, equalBytes, fromUtf8 } from "../shared/encoding.ts";
+import { publicKeyOf } from "../shared/crypto/ed25519.ts";
+import { parseVkey } from "../shared/crypto/signed-note.ts";
+import { vrfPublicKey } from "../shared/crypto/vrf.ts";
 import { parseEpochRecord } from "../shared/log/epoch-record.ts";
 import { LOG_DOMAINS, rangeHash } from "../shared/merkle/tree.ts";
 import type { Hash } from "../shared/crypto/hash.ts";
@@ -19,6 +22,17 @@ import { configurationKey, epochKey, HEAD_KEY, LAYOUT_KEY, parseEpoch, parseHead
 import type { StoredHead } from "./store/records.ts";
 import { getReferenced, IntegrityError } from "./store/store.ts";
 import type { Reads, Store } from "./store/store.ts";
+
+/** The keys file is that of another log: signing with it would make two views of one. */
+export class ForeignKeysError extends Error {
+  /** sysexits.h EX_CONFIG. */
+  readonly exitCode = 78;
+
+  constructor(name: string) {
+    super(`the ${name} key in the keys file is not the one of this log`);
+    this.name = "ForeignKeysError";
+  }
+}
 
 export interface WritableLog {
   readonly store: Store;
@@ -45,6 +59,7 @@ export async function openLog({ dataDirectory, anchorFile, keys }: LogPlace): Pr
     checkLayout(store);
     const head = parseHead(getReferenced(store, HEAD_KEY, "the head"));
     const settings = readNewestSettings(store, head.epoch);
+    checkKeys(settings, keys);
     const anchor = openAnchor(anchorFile);
     const database = checkHead(store, head, settings);
     const refusal = checkAnchor(store, anchor, head, database, settings);
@@ -77,6 +92,16 @@ export function readNewestSettings(reads: Reads, epoch: number): LogSettings {
   const { record } = parseEpoch(getReferenced(reads, epochKey(epoch), "the newest epoch"));
   const { configurationHash } = parseEpochRecord(record);
   return readSettings(fromUtf8(getReferenced(reads, configurationKey(configurationHash), "the configuration")));
+}
+
+/** Throws `ForeignKeysError` unless the seeds belong to the public keys of the configuration. */
+function checkKeys({ configuration, logKey }: LogSettings, { logSeed, vrfSeed, promiseSeed }: LogKeys): void {
+  const pairs: readonly (readonly [string, Uint8Array, Uint8Array])[] = [
+    ["log", publicKeyOf(logSeed), logKey.publicKey],
+    ["VRF", vrfPublicKey(vrfSeed), decodeUnpadded(configuration.vrf_key)],
+    ["promise", publicKeyOf(promiseSeed), parseVkey(configuration.promise_key).publicKey],
+  ];
+  for (const [name, own, expected] of pairs) if (!equalBytes(own, expected)) throw new ForeignKeysError(name);
 }
 
 /** The root of the stored log when it had `size` epochs. */

@@ -178,8 +178,10 @@ class SequencerThread {
     if (problem !== undefined) return { closed: false, problem, taken: this.#taken, pending: 0 };
     try {
       const { settlingEpoch } = this.#writer;
-      const closed = await this.#writer.closeEpoch(nowMs);
+      const closing = this.#writer.closeEpoch(nowMs);
+      // What comes while the epoch before is written may fill the next one.
       this.#saidFull = false;
+      const closed = await closing;
       this.#watch(this.#writer.flush());
       if (settlingEpoch !== this.#writer.settlingEpoch) this.#pruning = this.#prune(nowMs);
       return { closed, problem, taken: this.#taken, pending: this.#writer.mergeableUsers(nowMs) };

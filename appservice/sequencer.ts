@@ -310,6 +310,7 @@ export class Sequencer {
     const { closed, problem, taken, pending } = await this.#parts.thread.call("closeEpoch", nowMs);
     this.#problem = problem;
     if (!closed) return undefined;
+    if (pending >= (this.#parts.options.maxChanges ?? MAX_CHANGES_PER_EPOCH)) this.#timer.closeNow();
     return pending + Math.max(0, this.#submitted - submitted, submitted - taken);
   }
 

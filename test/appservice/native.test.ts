@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { describe, it } from "mocha";
 import { base64 } from "../../appservice/base64.ts";
+import { checkpointSigner } from "../../appservice/checkpoint-signer.ts";
 import { commitNatively } from "../../appservice/native-commitment.ts";
 import { indexProver } from "../../appservice/native-vrf.ts";
 import {
@@ -14,6 +15,10 @@ import {
   setHashWords,
 } from "../../appservice/store/fixed-hash.ts";
 import { commit } from "../../shared/crypto/commitment.ts";
+import { publicKeyOf } from "../../shared/crypto/ed25519.ts";
+import { ED25519_KEY, noteKeyOf } from "../../shared/crypto/signed-note.ts";
+import { signCheckpoint } from "../../shared/log/checkpoint.ts";
+import { ORIGIN } from "../support/own-log.ts";
 import { proveVrf } from "../../shared/crypto/vrf.ts";
 import { encodeUnpadded, utf8 } from "../../shared/encoding.ts";
 import { historyLeaf } from "../../shared/history/history.ts";
@@ -65,6 +70,14 @@ describe("native", () => {
         opening: randomBytes(32),
       };
       same(commitNatively(opened), commit(opened));
+    }
+  });
+
+  it("signed checkpoints", () => {
+    for (let size = 1; size < 20; size++) {
+      const [seed, checkpoint] = [randomBytes(32), { origin: ORIGIN, size, root: randomBytes(32) }];
+      const logKey = noteKeyOf({ name: ORIGIN, type: ED25519_KEY, publicKey: publicKeyOf(seed) });
+      assert.equal(checkpointSigner(logKey, seed)(checkpoint), signCheckpoint(checkpoint, { seed }));
     }
   });
 

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, it } from "mocha";
+import { writeKeys } from "../../appservice/keys-file.ts";
 import type { RunningLog } from "../../appservice/sequencer.ts";
 import { utf8 } from "../../shared/encoding.ts";
 import { signCheckpoint } from "../../shared/log/checkpoint.ts";
@@ -176,6 +177,13 @@ describe("start checks", () => {
     await new Promise((resolve) => setTimeout(resolve, 30));
     assert.equal(running.sequencer.status().timestampMs, timestampMs);
     log.clock.advance(1_000_000);
+  });
+  it("the keys of another log: does not start", async () => {
+    for (const name of ["logSeed", "vrfSeed", "promiseSeed"] as const) {
+      rmSync(log.keysFile);
+      writeKeys(log.keysFile, { ...log.keys, [name]: new Uint8Array(32).fill(7) });
+      await assert.rejects(log.start(), { name: "ForeignKeysError", exitCode: 78 });
+    }
   });
   it("a second process: refused, naming the first", async () => {
     running = await log.start();
