@@ -1,6 +1,6 @@
 /** What this device remembers about one user between checks. Local; written by the verifier alone. */
 import { decodeUnpadded, encodeUnpadded } from "../shared/encoding.ts";
-import type { ProvenLeaf } from "../shared/messages.ts";
+import type { HeadPart, ProvenLeaf } from "../shared/messages.ts";
 import type { AcceptedLeaf } from "../shared/proofs/settling.ts";
 import type { SeenKey } from "./seen-keys.ts";
 import type { Storage } from "./storage.ts";
@@ -34,6 +34,13 @@ export interface Reset {
   readonly atMs: number;
 }
 
+/** A promise that was taken, with the configuration that names its key: a later one may name another. */
+export interface HeldPromise {
+  readonly note: string;
+  readonly configuration: string;
+  readonly configured: HeadPart;
+}
+
 export interface ContactMemory {
   accepted?: Accepted;
   /** Canonical JSON of the newest entry; absent once erased. */
@@ -43,8 +50,8 @@ export interface ContactMemory {
   /** The newest accepted state that has settled, then those that have not, oldest first. */
   unsettled: Accepted[];
   seen: SeenKey[];
-  /** Notes of promises that were taken and are not due yet. */
-  promises: string[];
+  /** Promises that were taken and are not due yet. */
+  promises: HeldPromise[];
   /** Ids of the keys that were in the store at the last complete check. */
   checkedKeys?: string[];
   reset?: Reset;

@@ -8,7 +8,14 @@ import { compareStatements } from "../shared/directory/statement.ts";
 import { decodeUnpadded, encodeUnpadded, equalBytes, fromUtf8, utf8 } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { serverOfUser } from "../shared/messages.ts";
-import { MAX_VERSIONS_PER_REQUEST, OWN_CHECK_EVERY_MS, OWN_UNSIGNED_DEVICE_AFTER_MS } from "../shared/parameters.ts";
+import {
+  MAX_VERSIONS_PER_REQUEST,
+  OWN_CHECK_EVERY_MS,
+  OWN_UNSIGNED_DEVICE_AFTER_MS,
+  SETTLED_MAPS_KEPT_MS,
+  SETTLE_OVERDUE_AFTER_MS,
+  UNCHECKED_ESCALATES_AFTER_MS,
+} from "../shared/parameters.ts";
 import { formatEvidence } from "../shared/proofs/evidence.ts";
 import { publicKeyOf } from "../shared/crypto/ed25519.ts";
 import { VerdictError, classOf } from "../shared/verdict-codes.ts";
@@ -52,6 +59,11 @@ export interface OwnAccountOptions {
   readonly raise: (userId: string, findings: readonly Finding[]) => Promise<void>;
 }
 
+/** What a service may fail to answer for a while before that is told. */
+const PATIENCE_MS: ReadonlyMap<VerdictCode, number> = new Map<VerdictCode, number>([
+  ["settle-overdue", SETTLE_OVERDUE_AFTER_MS],
+  ["own-version-hidden", UNCHECKED_ESCALATES_AFTER_MS],
+]);
 /** Settling epochs read back at most in one check: 400 days of four a day. */
 const MAX_SETTLINGS_PER_CHECK = 1_600;
 
@@ -118,6 +130,8 @@ export class OwnAccount {
     } catch (error) {
       const reason = reasonOf(error);
       if (error instanceof VerdictError) findings.push(...this.#told(memory, error));
+      else if (error instanceof VerificationError)
+        findings.push(...this.#told(memory, new VerdictError("bad-answer", error.message)));
       return { status: { state, reason, checkedAtMs: nowMs }, againMs: nowMs + 60_000 };
     }
   }
@@ -127,6 +141,7 @@ export class OwnAccount {
     const nowMs = this.#options.clock.now();
     const { class: weight, escalatesAfterMs } = classOf(error.code);
     const sinceMs = (memory.greySince[error.code] ??= nowMs);
+    if (nowMs - sinceMs < (PATIENCE_MS.get(error.code) ?? 0)) return [];
     const lasted = escalatesAfterMs !== undefined && nowMs - sinceMs >= escalatesAfterMs;
     if (weight !== "evidence" && weight !== "warning" && !lasted) return [];
     const evidence = error.evidence === undefined ? {} : { evidence: formatEvidence(error.evidence) };
@@ -144,7 +159,6 @@ export class OwnAccount {
   ): Promise<OwnOutcome> {
     const { clock } = this.#options;
     const looked = await view.lookup(userId, knownOf(memory));
-    memory.greySince = {};
     findings.push(...looked.findings);
     const nowMs = clock.now();
     const { leaf } = looked;
@@ -152,6 +166,7 @@ export class OwnAccount {
       const acknowledged = this.#acknowledged();
       if (acknowledged > 0) findings.push(finding("own-not-enrolled", "absent", nowMs));
       memory.seen = memory.seen.filter(({ inStore }) => inStore);
+      memory.greySince = {};
       return { status: { state: "absent", checkedAtMs: nowMs }, againMs: nowMs + OWN_CHECK_EVERY_MS };
     }
     for (const id of unsignedOfStore(keys)) memory.unsignedSince[id] ??= nowMs;
@@ -159,6 +174,7 @@ export class OwnAccount {
     findings.push(...(await this.#checkSettlings(view, looked, memory)));
     findings.push(...this.#checkKeys(looked, memory, keys));
     await this.#accept(view, looked, memory);
+    memory.greySince = {};
     const on = leaf.content?.entry.statement?.ckv === "on";
     const againMs = this.#againMs(memory, looked);
     return { status: { state: on ? "on" : "off", checkedAtMs: nowMs, version: leaf.n }, againMs };
@@ -189,7 +205,7 @@ export class OwnAccount {
     if (from === n && memory.accepted?.n === n) return await this.#checkUnsigned(looked, memory, []);
     const versions: VerifiedVersion[] = [];
     for (let at = from; at <= n; at += MAX_VERSIONS_PER_REQUEST) {
-      versions.push(...(await view.versions(looked, at, Math.min(n, at + MAX_VERSIONS_PER_REQUEST - 1))));
+      versions.push(...(await versionsOf(view, looked, at, Math.min(n, at + MAX_VERSIONS_PER_REQUEST - 1))));
     }
     const findings: Finding[] = [];
     for (const [at, version] of versions.entries()) {
@@ -209,7 +225,9 @@ export class OwnAccount {
   async #checkChange(before: VerifiedVersion, now: VerifiedVersion): Promise<Finding[]> {
     const nowMs = this.#options.clock.now();
     const key = String(now.version);
-    if (now.entry === undefined) return [finding("own-version-hidden", key, nowMs)];
+    // What the account has acknowledged the log may erase; another device may have done so.
+    if (now.entry === undefined)
+      return now.version > this.#acknowledged() ? [finding("own-version-hidden", key, nowMs)] : [];
     if (now.entry.kind === "refused") return [finding("own-refused", key, nowMs)];
     if (before.entry === undefined) return [];
     const findings: Finding[] = [];
@@ -341,8 +359,11 @@ export class OwnAccount {
       await view.settledAt(looked, epoch, acceptedBy);
       return true;
     } catch (error) {
-      if (error instanceof ServiceFailure && error.status === 404) return false;
-      throw error;
+      if (!(error instanceof ServiceFailure) || error.status === undefined || error.status === 429) throw error;
+      const record = (await view.recordsAt(looked, [epoch])).get(epoch);
+      const ageMs = looked.head.record.timestampMs - (record?.timestampMs ?? 0);
+      if (error.status === 404 && ageMs > SETTLED_MAPS_KEPT_MS) return false;
+      throw new VerdictError("settle-overdue", "the own leaf at a settling epoch is withheld", { cause: error });
     }
   }
 
@@ -370,6 +391,16 @@ function nextLookMs(firstSeenMs: number, nowMs: number): number {
   return nowMs + Math.max(FIRST_PAUSE_MS, Math.ceil((nowMs - firstSeenMs) / 2));
 }
 
+/** Own versions that a log which answers otherwise won't show. */
+async function versionsOf(view: LogView, looked: Looked, from: number, to: number): Promise<VerifiedVersion[]> {
+  try {
+    return await view.versions(looked, from, to);
+  } catch (error) {
+    if (!(error instanceof ServiceFailure) || error.status === undefined || error.status === 429) throw error;
+    throw new VerdictError("own-version-hidden", "versions of the own account are withheld", { cause: error });
+  }
+}
+
 /** The acknowledgement only lets the log erase; a failure costs nothing and is made up for with the next version. */
 async function acknowledgeQuietly(client: ClientLike, view: LogView, n: number, root: Uint8Array): Promise<void> {
   try {
@@ -381,7 +412,7 @@ async function acknowledgeQuietly(client: ClientLike, view: LogView, n: number, 
 
 function reasonOf(error: unknown): VerdictCode {
   if (error instanceof ServiceFailure) return error.reason;
-  if (error instanceof VerdictError) return error.code;
+  if (error instanceof VerdictError) return error.cause instanceof ServiceFailure ? error.cause.reason : error.code;
   if (error instanceof VerificationError) return "bad-answer";
   throw error;
 }

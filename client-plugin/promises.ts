@@ -3,6 +3,7 @@
  * yet, taken only if it passes every rule, and checked at the first head by which it is due. protocol "Promise".
  */
 import { parseVkey } from "../shared/crypto/signed-note.ts";
+import { parseConfiguration } from "../shared/directory/configuration.ts";
 import { equalBytes } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { decodePath } from "../shared/messages.ts";
@@ -16,7 +17,7 @@ import {
 import { brokenPromise, isDue, openPromise, verifyPromise } from "../shared/proofs/promise.ts";
 import type { MergePromise } from "../shared/proofs/promise.ts";
 import { VerdictError } from "../shared/verdict-codes.ts";
-import type { ContactMemory } from "./contact-memory.ts";
+import type { ContactMemory, HeldPromise } from "./contact-memory.ts";
 import { ServiceFailure } from "./log-client.ts";
 import type { LogView, Looked } from "./log-view.ts";
 import { keysOfEntry } from "./seen-keys.ts";
@@ -34,25 +35,26 @@ export interface PromiseCheck {
 /** Checks the promises that are due, then asks for one where a key is not in the log yet. */
 export async function checkPromises(check: PromiseCheck): Promise<Finding[]> {
   const findings: Finding[] = [];
-  const open: string[] = [];
-  for (const note of check.memory.promises) {
-    const { kept, finding } = await checkPromise(check, note);
+  const open: HeldPromise[] = [];
+  for (const held of check.memory.promises) {
+    const { kept, finding } = await checkPromise(check, held);
     if (finding !== undefined) findings.push(finding);
-    if (!kept && finding?.class !== "evidence") open.push(note);
+    if (!kept && finding?.class !== "evidence") open.push(held);
   }
   check.memory.promises = open;
   return [...findings, ...(await askForPromise(check))];
 }
 
-function opened({ looked }: PromiseCheck, note: string): MergePromise {
-  return openPromise(note, parseVkey(looked.head.configuration.promise_key));
+function opened({ note, configuration }: HeldPromise): MergePromise {
+  return openPromise(note, parseVkey(parseConfiguration(configuration).promise_key));
 }
 
-async function checkPromise(check: PromiseCheck, note: string): Promise<{ kept: boolean; finding?: Finding }> {
+async function checkPromise(check: PromiseCheck, held: HeldPromise): Promise<{ kept: boolean; finding?: Finding }> {
   const { looked, view, nowMs } = check;
-  const promise = opened(check, note);
+  const promise = opened(held);
   const key = String(promise.version);
-  if (!isDue(promise, looked.head.record, looked.head.configuration.successor !== undefined)) {
+  const isFinal = looked.head.configuration.successor !== undefined;
+  if (!isDue(promise, looked.head.record, isFinal)) {
     if (nowMs < promise.mergeByMs + PROMISE_OVERDUE_AFTER_MS) return { kept: false };
     return { kept: false, finding: { code: "promise-overdue", class: "warning", key, sinceMs: promise.mergeByMs } };
   }
@@ -63,11 +65,12 @@ async function checkPromise(check: PromiseCheck, note: string): Promise<{ kept: 
   if (broken === undefined) return { kept: true };
   const part = version === undefined ? {} : { version: version.part };
   const evidence = createBrokenPromiseEvidence(view.logKey, {
-    configuration: looked.configurationText,
-    configured: looked.head.part,
-    promise: note,
+    configuration: held.configuration,
+    configured: held.configured,
+    promise: held.note,
     due: looked.proven,
     ...part,
+    ...(isFinal ? { final: looked.configurationText } : {}),
   });
   const file = formatEvidence(evidence);
   return { kept: false, finding: { code: "promise-broken", class: "evidence", key, sinceMs: nowMs, evidence: file } };
@@ -108,19 +111,19 @@ async function refreshed(view: LogView, userId: string): Promise<PromisePart | u
 /** Remembers a promise; two for one version that differ convict at once. */
 function keep(check: PromiseCheck, promise: MergePromise, note: string): Finding[] {
   const { memory, looked, view, nowMs } = check;
-  if (memory.promises.includes(note)) return [];
+  if (memory.promises.some((known) => known.note === note)) return [];
+  const proof = { configuration: looked.configurationText, configured: looked.head.part };
   const other = memory.promises.find((known) => {
-    const { version, commitment } = opened(check, known);
+    const { version, commitment } = opened(known);
     return version === promise.version && !equalBytes(commitment, promise.commitment);
   });
-  memory.promises.push(note);
-  if (other === undefined) return [];
-  const evidence = createPromiseConflictEvidence(view.logKey, {
-    configuration: looked.configurationText,
-    configured: looked.head.part,
-    first: other,
-    second: note,
-  });
+  memory.promises.push({ note, ...proof });
+  if (other === undefined || keyOf(other) !== keyOf(proof)) return [];
+  const evidence = createPromiseConflictEvidence(view.logKey, { ...proof, first: other.note, second: note });
   const key = String(promise.version);
   return [{ code: "promise-conflict", class: "evidence", key, sinceMs: nowMs, evidence: formatEvidence(evidence) }];
+}
+
+function keyOf({ configuration }: { readonly configuration: string }): string {
+  return parseConfiguration(configuration).promise_key;
 }

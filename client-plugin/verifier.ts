@@ -8,14 +8,13 @@ import { VerificationError } from "../shared/errors.ts";
 import { serverOfUser } from "../shared/messages.ts";
 import { MAX_VERSIONS_PER_REQUEST, SETTLE_OVERDUE_AFTER_MS } from "../shared/parameters.ts";
 import { formatEvidence } from "../shared/proofs/evidence.ts";
-import type { Evidence } from "../shared/proofs/evidence.ts";
 import type { AcceptedLeaf } from "../shared/proofs/settling.ts";
 import { VerdictError, classOf } from "../shared/verdict-codes.ts";
 import type { VerdictCode } from "../shared/verdict-codes.ts";
 import type { Clock } from "./clock.ts";
 import { acceptedLeaf, acceptedOf, readMemory, writeMemory } from "./contact-memory.ts";
 import type { Accepted, ContactMemory } from "./contact-memory.ts";
-import type { AccountState } from "./contacts.ts";
+import type { AccountState, Pin } from "./contacts.ts";
 import { judge } from "./judge.ts";
 import { ServiceFailure } from "./log-client.ts";
 import type { KnownOfUser, LogView, LogViews, Looked } from "./log-view.ts";
@@ -24,8 +23,9 @@ import { readStore, trackUser } from "./matrix.ts";
 import type { Outcome } from "./monitor.ts";
 import { checkPromises } from "./promises.ts";
 import { keysOfEntry, keysOfStore, noteSeen } from "./seen-keys.ts";
+import type { SeenKey } from "./seen-keys.ts";
 import type { Storage } from "./storage.ts";
-import type { Finding } from "./verdict.ts";
+import type { Finding, Verdict } from "./verdict.ts";
 import { unchecked } from "./verdict.ts";
 import { sharedRooms } from "./warnings.ts";
 
@@ -157,53 +157,61 @@ export class Verifier {
       return outcome;
     } catch (error) {
       if (error instanceof ServiceFailure) return this.#unreachable(userId, memory, store, error);
-      if (error instanceof VerdictError) return this.#refuted(memory, error.code, error.evidence);
-      if (error instanceof VerificationError) return this.#refuted(memory, "bad-answer", undefined);
-      throw error;
+      if (error instanceof VerdictError) return this.#refuted(userId, memory, store, error);
+      if (!(error instanceof VerificationError)) throw error;
+      return this.#refuted(userId, memory, store, new VerdictError("bad-answer", error.message, { cause: error }));
     }
   }
 
   /** No log at that server. A pin still holds or fails; nothing else can be said. */
   #withoutLog(userId: string, memory: ContactMemory, store: StoreKeys): Outcome {
     memory.seen = [];
+    const { verdict, finding } = this.#byPinAlone(userId, store, "no-log");
+    return { verdict, findings: finding, enrolled: false };
+  }
+
+  /** Where no log speaks of the user: what was compared in person against what encryption uses now. */
+  #byPinAlone(userId: string, store: StoreKeys, otherwise: VerdictCode): { verdict: Verdict; finding: Finding[] } {
     const { clock, state } = this.#options;
     const pin = state.pinOf(userId);
-    const nowMs = clock.now();
-    if (pin === undefined || store.masterKey === undefined) {
-      return { verdict: unchecked("no-log"), findings: [], enrolled: false };
-    }
-    if (pin.masterKey === store.masterKey) {
-      return { verdict: { kind: "verified", method: pin.method, atMs: pin.atMs }, findings: [], enrolled: false };
-    }
-    const about = { code: "pin-mismatch", sinceMs: nowMs } as const;
+    if (pin === undefined || store.masterKey === undefined) return { verdict: unchecked(otherwise), finding: [] };
+    const { masterKey, method, atMs } = pin;
+    if (masterKey === store.masterKey) return { verdict: { kind: "verified", method, atMs }, finding: [] };
+    const about = { code: "pin-mismatch", sinceMs: clock.now() } as const;
     const finding: Finding = { ...about, class: "warning", key: `master ${store.masterKey}` };
-    return { verdict: { kind: "warning", ...about }, findings: [finding], enrolled: false };
+    return { verdict: { kind: "warning", ...about }, finding: [finding] };
   }
 
   /** Grey, and never an accusation; but keys that changed meanwhile are told. */
   #unreachable(userId: string, memory: ContactMemory, store: StoreKeys, { reason }: ServiceFailure): Outcome {
     const nowMs = this.#options.clock.now();
     const sinceMs = (memory.greySince[reason] ??= nowMs);
-    const findings: Finding[] = [];
-    const changed = memory.checkedKeys === undefined ? [] : this.#changedKeys(memory, store);
-    if (changed.length > 0 && nowMs - sinceMs >= CHANGED_UNCHECKED_AFTER_MS) {
-      const weight = this.#options.state.pinOf(userId) === undefined ? "notice" : "warning";
-      const key = changed.map(({ id }) => id).join(" ");
-      findings.push({ code: "changed-unchecked", class: weight, key, sinceMs: changed[0]?.firstSeenMs ?? nowMs });
-    }
-    const pauseMs =
-      changed.length > 0 && findings.length === 0 ? RETRY_MS / 2 : Math.max(RETRY_MS, Math.ceil((nowMs - sinceMs) / 2));
-    return { verdict: unchecked(reason), findings, enrolled: memory.accepted !== undefined, againMs: nowMs + pauseMs };
+    const changed = this.#changedMeanwhile(userId, memory, store, sinceMs);
+    const againMs = Math.min(changed.dueMs ?? Infinity, nowMs + pauseAfter(sinceMs, nowMs));
+    return { verdict: unchecked(reason), findings: changed.findings, enrolled: memory.accepted !== undefined, againMs };
   }
 
-  #changedKeys(memory: ContactMemory, store: StoreKeys): { id: string; firstSeenMs: number }[] {
-    const known = new Set(memory.checkedKeys);
-    const held = keysOfStore(store);
-    return memory.seen.filter(({ id }) => held.has(id) && !known.has(id));
+  /** Keys that changed while the log confirms nothing are told after a moment, whether it is silent or answers nonsense. */
+  #changedMeanwhile(
+    userId: string,
+    memory: ContactMemory,
+    store: StoreKeys,
+    sinceMs: number,
+  ): { findings: Finding[]; dueMs?: number } {
+    const nowMs = this.#options.clock.now();
+    const pin = this.#options.state.pinOf(userId);
+    const changed = changedKeys(userId, memory, store, pin);
+    const [first] = changed;
+    if (first === undefined) return { findings: [] };
+    const dueMs = Math.max(sinceMs, first.firstSeenMs) + CHANGED_UNCHECKED_AFTER_MS;
+    if (nowMs < dueMs) return { findings: [], dueMs };
+    const key = changed.map(({ id }) => id).join(" ");
+    const weight = pin === undefined ? "notice" : "warning";
+    return { findings: [{ code: "changed-unchecked", class: weight, key, sinceMs: first.firstSeenMs }] };
   }
 
   /** The answer does not hold. Portable proof is told at once, anything else when it has lasted. */
-  #refuted(memory: ContactMemory, code: VerdictCode, evidence: Evidence | undefined): Outcome {
+  #refuted(userId: string, memory: ContactMemory, store: StoreKeys, { code, evidence }: VerdictError): Outcome {
     const nowMs = this.#options.clock.now();
     const { class: weight, escalatesAfterMs } = classOf(code);
     const sinceMs = (memory.greySince[code] ??= nowMs);
@@ -215,7 +223,9 @@ export class Verifier {
     if (grave || lasted) findings.push({ code, class: grave ? weight : "warning", key: "", sinceMs, ...file });
     else if (weight === "notice") findings.push({ code, class: weight, key: String(sinceMs), sinceMs });
     const verdict = grave || lasted ? ({ kind: "warning", code, sinceMs, ...file } as const) : unchecked(code);
-    const againMs = nowMs + Math.max(RETRY_MS, Math.ceil((nowMs - sinceMs) / 2));
+    const changed = this.#changedMeanwhile(userId, memory, store, sinceMs);
+    if (!grave) findings.push(...changed.findings);
+    const againMs = Math.min(changed.dueMs ?? Infinity, nowMs + pauseAfter(sinceMs, nowMs));
     return { verdict, findings, enrolled: memory.accepted !== undefined, againMs };
   }
 
@@ -225,7 +235,7 @@ export class Verifier {
     const nowMs = clock.now();
     const looked = await view.lookup(userId, knownOf(memory));
     const head = headOf(looked);
-    if (looked.leaf === undefined) return await this.#absent(userId, view, memory, looked);
+    if (looked.leaf === undefined) return await this.#absent(view, memory, looked, store);
     const previous = memory.entry === undefined ? undefined : parseEntry(utf8(memory.entry), userId);
     const older = await this.#olderKeys(view, looked, memory);
     const patienceMs = looked.head.configuration.merge_delay_ms + slackMs;
@@ -240,18 +250,13 @@ export class Verifier {
   }
 
   /** Proven absent, and never seen present. A pin still holds or fails. */
-  async #absent(userId: string, view: LogView, memory: ContactMemory, looked: Looked): Promise<Outcome> {
-    const { clock, state } = this.#options;
+  async #absent(view: LogView, memory: ContactMemory, looked: Looked, store: StoreKeys): Promise<Outcome> {
+    const { clock } = this.#options;
     const promised = await checkPromises({ view, looked, memory, older: new Set(), nowMs: clock.now() });
     const about = { findings: [...looked.findings, ...promised], head: headOf(looked), enrolled: false };
-    const pin = state.pinOf(userId);
-    const held = memory.seen.some(({ id }) => id === `master ${pin?.masterKey ?? ""}`);
     memory.seen = memory.seen.filter(({ inStore }) => inStore);
-    if (pin === undefined) return { verdict: unchecked(looked.headReason ?? "not-enrolled"), ...about };
-    if (held) return { verdict: { kind: "verified", method: pin.method, atMs: pin.atMs }, ...about };
-    const mismatch = { code: "pin-mismatch", sinceMs: clock.now() } as const;
-    const finding: Finding = { ...mismatch, class: "warning", key: "not enrolled" };
-    return { ...about, verdict: { kind: "warning", ...mismatch }, findings: [...about.findings, finding] };
+    const { verdict, finding } = this.#byPinAlone(looked.userId, store, looked.headReason ?? "not-enrolled");
+    return { ...about, verdict, findings: [...about.findings, ...finding] };
   }
 
   /** Ids of keys in versions older than the newest, as far back as keys that were seen make it necessary. */
@@ -269,6 +274,28 @@ export class Verifier {
     }
     return found;
   }
+}
+
+function pauseAfter(sinceMs: number, nowMs: number): number {
+  return Math.max(RETRY_MS, Math.ceil((nowMs - sinceMs) / 2));
+}
+
+/** Keys seen since the last complete check, oldest first; before any such check, a master key that is not the pinned one. */
+function changedKeys(
+  userId: string,
+  { checkedKeys, seen, entry }: ContactMemory,
+  { masterKey }: StoreKeys,
+  pin: Pin | undefined,
+): SeenKey[] {
+  if (checkedKeys === undefined) {
+    if (pin === undefined || masterKey === undefined || masterKey === pin.masterKey) return [];
+    return seen.filter(({ id }) => id === `master ${masterKey}`);
+  }
+  const logged = entry === undefined ? [] : keysOfEntry(parseEntry(utf8(entry), userId));
+  const known = new Set([...checkedKeys, ...logged]);
+  return seen
+    .filter(({ id, told, inStore }) => !known.has(id) && (told === undefined || inStore))
+    .sort((a, b) => a.firstSeenMs - b.firstSeenMs);
 }
 
 function headOf({ head: { checkpoint, record } }: Looked): { size: number; timestampMs: number } {
