@@ -12,9 +12,12 @@ story(
     for (const person of [bob, carol]) scene.world.switchboard.route(person.userId, { to: NOBODY });
     await scene.lies.swappedMasterKey(alice.account, [bob.userId, carol.userId]);
 
-    await bob.sees(alice, "warning changed-unchecked");
+    await bob.sees(alice, "unchecked offline");
     await carol.sees(alice, "unchecked offline");
     await carol.says("meet me at nine", chat);
+    await scene.advance(20_000);
+
+    await bob.sees(alice, "warning changed-unchecked");
     await carol.isWarned("changed-unchecked");
     return { bob: ["warning changed-unchecked about alice"], carol: ["notice changed-unchecked about alice"] };
   },
