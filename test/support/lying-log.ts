@@ -88,7 +88,9 @@ export class LyingLog {
     const entry = keys === undefined ? undefined : nextEntry(userId, undefined, { kind: "keys", keys });
     if (entry === undefined) throw new Error("the user is not in the log");
     this.#log.setEntry(userId, entry);
-    this.#close();
+    // Two epochs, one for the readers of each parity.
+    this.#closeNext();
+    this.#closeNext();
   }
 
   /**
