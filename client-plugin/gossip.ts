@@ -10,6 +10,7 @@ import { MATRIX_NAMES, parseHeadContent, serverOfUser } from "../shared/messages
 import type { GossipHead, HeadContent, ProvenLeaf } from "../shared/messages.ts";
 import { GOSSIP_EVERY_MS } from "../shared/parameters.ts";
 import { createLeafEvidence, formatEvidence, leafConflict, openProvenLeaf } from "../shared/proofs/evidence.ts";
+import type { AcceptedLeaf } from "../shared/proofs/settling.ts";
 import { VerdictError } from "../shared/verdict-codes.ts";
 import type { Clock } from "./clock.ts";
 import { acceptedLeaf } from "./contact-memory.ts";
@@ -28,6 +29,8 @@ export interface GossipOptions {
   /** What is accepted here about a user, the own account included, and whether its statement says on. */
   readonly accepted: (userId: string) => Promise<{ readonly state: Accepted; readonly on: boolean } | undefined>;
   readonly agreed: (userId: string) => Promise<void>;
+  /** Looks the own account up again. */
+  readonly checkOwn: () => Promise<void>;
   readonly raise: (userId: string, findings: readonly Finding[]) => Promise<void>;
 }
 
@@ -85,30 +88,36 @@ export class Gossip {
     else if (content.about?.history_root !== undefined && !known) await this.#ask(sender, content.about);
   }
 
-  /** Ties the heads to those known here. Returns whether all of them are of the logs that are pinned here. */
+  /** Ties the heads to those known here. Returns whether all are of the logs pinned here, that of the sender among them. */
   async #takeHeads(userId: string, heads: readonly GossipHead[]): Promise<boolean> {
-    let same = heads.length > 0;
+    let tied = true;
+    const logs = new Set<string>();
     for (const { origin, log_key: logKey, checkpoint } of heads) {
       const server = origin.slice(0, Math.max(0, origin.indexOf("/ckv/")));
       const involved = [serverOfUser(this.#options.client.getSafeUserId()), serverOfUser(userId)];
       const view = involved.includes(server) ? await this.#options.logs.of(server) : undefined;
       if (view === undefined) continue;
-      if (view.logKey === logKey) await this.#takeHead(userId, view, checkpoint);
+      logs.add(server);
+      if (view.logKey === logKey) tied = (await this.#takeHead(userId, view, checkpoint)) && tied;
       else {
-        same = false;
+        tied = false;
+        if (view.names(logKey)) continue;
         await this.#raise(userId, { code: "log-key-differs", class: "warning", key: logKey });
       }
     }
-    return same;
+    return tied && logs.has(serverOfUser(userId));
   }
 
-  async #takeHead(userId: string, view: LogView, checkpoint: string): Promise<void> {
+  /** Returns whether nothing speaks against the head. */
+  async #takeHead(userId: string, view: LogView, checkpoint: string): Promise<boolean> {
     try {
       await view.takeHead(checkpoint);
+      return true;
     } catch (error) {
-      if (!(error instanceof VerdictError) || error.code !== "head-fork") return;
+      if (!(error instanceof VerdictError) || error.code !== "head-fork") return false;
       const evidence = error.evidence === undefined ? {} : { evidence: formatEvidence(error.evidence) };
       await this.#raise(userId, { code: "head-fork", class: "evidence", key: "", ...evidence });
+      return false;
     }
   }
 
@@ -142,16 +151,25 @@ export class Gossip {
     });
   }
 
+  /** The own leaf, looked up again if the one accepted is older than an epoch: only a later one shows what it lacks. */
+  async #ownLeafBy(epoch: number): Promise<AcceptedLeaf | undefined> {
+    const { client, accepted, checkOwn } = this.#options;
+    const userId = client.getSafeUserId();
+    const known = await accepted(userId);
+    if (known !== undefined && known.state.epoch < epoch) await checkOwn();
+    const own = await accepted(userId);
+    return own === undefined ? undefined : acceptedLeaf(own.state);
+  }
+
   /** A proven leaf about this account that contradicts the one shown here: two people are shown different things. */
   async #checkProof(contact: string, proof: ProvenLeaf): Promise<void> {
-    const { client, logs, accepted } = this.#options;
-    const userId = client.getSafeUserId();
-    const view = await logs.of(serverOfUser(userId));
-    const own = await accepted(userId);
-    if (view === undefined || own === undefined) return;
-    const mine = acceptedLeaf(own.state);
+    const { client, logs } = this.#options;
+    const view = await logs.of(serverOfUser(client.getSafeUserId()));
+    if (view === undefined) return;
     try {
       const theirs = openProvenLeaf(proof, parseVkey(view.logKey));
+      const mine = await this.#ownLeafBy(theirs.record.epoch);
+      if (mine === undefined) return;
       if (!equalBytes(theirs.index, decodeUnpadded(mine.proven.index))) return;
       const isLater = theirs.record.epoch >= mine.epoch;
       const conflict = isLater ? leafConflict(mine, theirs.leaf) : theirs.leaf && leafConflict(theirs.leaf, mine);

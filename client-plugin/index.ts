@@ -9,7 +9,7 @@ import { decodeUnpadded, encodeUnpadded } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { MATRIX_NAMES, serverOfUser } from "../shared/messages.ts";
 import type { HeadPart } from "../shared/messages.ts";
-import { MINUTE_MS, SLACK_DEFAULT_MS, SLACK_MIN_MS } from "../shared/parameters.ts";
+import { DAY_MS, MINUTE_MS, SLACK_DEFAULT_MS, SLACK_MIN_MS } from "../shared/parameters.ts";
 import { VerdictError, classOf } from "../shared/verdict-codes.ts";
 import type { VerdictCode } from "../shared/verdict-codes.ts";
 import { Schedule, systemClock } from "./clock.ts";
@@ -179,7 +179,7 @@ export class ContactKeyVerification {
       storage,
       policy: options.policy?.quorum === undefined ? undefined : parsePolicy(options.policy.quorum),
       pins: options.pins ?? {},
-      pinnedElsewhere: (server) => state.all("head").find((head) => head.server === server)?.logKey,
+      pinnedElsewhere: (server) => state.all("head").findLast((head) => head.server === server)?.logKey,
       onHead: (server, head, logKey) => {
         this.#shareHead(server, head, logKey);
       },
@@ -209,6 +209,9 @@ export class ContactKeyVerification {
       agreed: async (userId) => {
         await this.#verifier.noteAgreement(userId);
         this.#monitor.check(userId);
+      },
+      checkOwn: async () => {
+        await this.#checkOwnNow();
       },
       raise,
     });
@@ -590,13 +593,22 @@ export class ContactKeyVerification {
     this.#warnings?.takeOver();
     this.#monitor.reconsider();
     const own = this.#client.getDeviceId();
-    for (const { server, checkpoint, writer } of this.#state.all("head")) {
-      if (writer === own) continue;
-      const view = (await this.#logs.open()).get(server);
+    for (const { server, checkpoint, writer, logKey, atMs } of this.#state.all("head")) {
+      const view = writer === own ? undefined : (await this.#logs.open()).get(server);
+      if (view === undefined) continue;
+      const isRecent = this.#clock.now() - atMs < DAY_MS && view.newest !== undefined;
+      if (isRecent && !view.names(logKey)) await this.#otherLog(server, logKey);
       await this.#aboutLog(server, async () => {
-        await view?.takeHead(checkpoint);
+        await view.takeHead(checkpoint);
       });
     }
+  }
+
+  /** Another own device follows a log of the same server under another key. */
+  async #otherLog(server: string, logKey: string): Promise<void> {
+    const [userId = `@ckv:${server}`] = this.#usersOf(server);
+    const sinceMs = this.#clock.now();
+    await this.#raise(userId, [{ code: "log-key-differs", class: "warning", key: logKey, sinceMs }]);
   }
 
   #doubts(code: NonNullable<OwnStatus["doubt"]>): void {

@@ -4,7 +4,7 @@
  */
 import type { Cosignature } from "../shared/crypto/cosignature.ts";
 import { openCosignatures } from "../shared/crypto/cosignature.ts";
-import { parseVkey } from "../shared/crypto/signed-note.ts";
+import { parseNote, parseVkey } from "../shared/crypto/signed-note.ts";
 import type { NoteKey } from "../shared/crypto/signed-note.ts";
 import { parseConfiguration } from "../shared/directory/configuration.ts";
 import type { Configuration } from "../shared/directory/configuration.ts";
@@ -12,7 +12,7 @@ import type { Entry } from "../shared/directory/entry.ts";
 import { decodeUnpadded, encodeHex } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { verifyVersion } from "../shared/history/history.ts";
-import { openCheckpoint } from "../shared/log/checkpoint.ts";
+import { openCheckpoint, parseCheckpoint } from "../shared/log/checkpoint.ts";
 import type { EpochRecord } from "../shared/log/epoch-record.ts";
 import { epochLeafHash, parseEpochRecord } from "../shared/log/epoch-record.ts";
 import { checkPolicy } from "../shared/log/policy.ts";
@@ -58,8 +58,8 @@ export interface LogMemory {
   pending: SignedHead[];
   /** Since when the service shows less than is known. */
   behindSinceMs?: number;
-  /** Since when the head has not been fresh. */
-  staleSinceMs?: number;
+  /** The head that was no longer fresh when first met: its time, and how far it lay behind the clock here. */
+  stale?: { readonly sinceMs: number; readonly lagMs: number };
   /** Most cosignatures of the policy ever met. */
   quorum?: number;
   /** It took the place of another log, properly; told once. */
@@ -132,6 +132,8 @@ export class LogView {
   readonly #indices = new Map<string, Uint8Array>();
   readonly #tiles = new Map<string, Uint8Array>();
   readonly #settlings = new Map<number, VerifiedSettling>();
+  /** What the log itself gave to tell, each fact once. */
+  readonly #findings = new Map<string, Finding>();
   /** The largest head a poll has shown, and when it was new. */
   #polled: { readonly size: number; readonly atMs: number } | undefined;
   /** Heads are judged one after the other. */
@@ -149,6 +151,15 @@ export class LogView {
   get logKey(): string {
     return this.#options.memory.wellKnown.log_key;
   }
+  /** Whether a key is this log's, or that of the log before or after it. */
+  names(logKey: string): boolean {
+    if (logKey === this.logKey) return true;
+    const related = [...this.#configurations.values()].flatMap(({ predecessor, successor }) => [
+      predecessor,
+      successor,
+    ]);
+    return related.some((log) => log?.log_key === logKey);
+  }
   get newest(): HeadPart | undefined {
     return this.#options.memory.newest;
   }
@@ -161,11 +172,11 @@ export class LogView {
     const isBehind = this.#sizeOf(first.head) < this.#knownSize();
     if (isBehind) await this.#options.clock.sleep(REPLICA_PAUSE_MS, new AbortController().signal);
     const answer = isBehind ? await client.lookup(userId) : first;
-    const { head, findings } = await this.#inOrder(async () => await this.#head(answer.head));
+    const head = await this.#inOrder(async () => await this.#head(answer.head));
     const settling = await this.#settling(head, answer.user.settling.epoch);
-    const { accepted } = known;
+    const accepted = this.#carried(known.accepted);
     const path = await this.#historyPath(userId, accepted, answer.user.leaf?.n);
-    const acceptedBySettling = known.acceptedBy?.(settling.record.epoch);
+    const acceptedBySettling = this.#carried(known.acceptedBy?.(settling.record.epoch));
     const index = this.#indices.get(userId);
     const looked = verifyUser(
       head,
@@ -180,7 +191,15 @@ export class LogView {
       answer.user,
     );
     this.#indices.set(userId, looked.index);
+    const findings = [...this.#findings.values()];
     return { ...looked, findings, settledEpoch: settling.record.epoch, ...this.#standing(head) };
+  }
+
+  /** What was accepted in the log that this one took the place of lies before its first epoch. */
+  #carried(leaf: AcceptedLeaf | undefined): AcceptedLeaf | undefined {
+    if (leaf === undefined) return undefined;
+    const { origin } = parseCheckpoint(parseNote(leaf.proven.checkpoint).text);
+    return origin === this.#key.name ? leaf : { ...leaf, epoch: -1 };
   }
 
   #standing(head: VerifiedHead): Pick<Looked, "configurationText" | "headReason" | "quorumMet"> {
@@ -364,7 +383,7 @@ export class LogView {
   }
 
   /** Steps 1 to 3 for the head of an answer. */
-  async #head(part: HeadPart): Promise<{ head: VerifiedHead; findings: Finding[] }> {
+  async #head(part: HeadPart): Promise<VerifiedHead> {
     const { memory, clock } = this.#options;
     const opened = inStep("head-signature", () => openCheckpoint(part.checkpoint, this.#key));
     const head = signedHead(part.checkpoint, opened);
@@ -381,19 +400,20 @@ export class LogView {
     const verified = verifyHead(known, part, path);
     if (verified.behind) throw this.#behind();
     await this.#reconcilePending(head);
-    const findings = next === undefined ? [] : this.#keepConfiguration(next, part);
+    if (next !== undefined) this.#keepConfiguration(next, part);
     if (memory.pending.length > 0) throw this.#behind();
     delete memory.behindSinceMs;
-    if (memory.moved === true) findings.push(this.#finding("log-moved", ""));
+    if (memory.moved === true) this.#find("log-moved", "");
     memory.moved = false;
     memory.quorum = Math.max(memory.quorum ?? 0, verified.cosignatures.length);
     const weaker = verified.cosignatures.length < memory.quorum;
-    if (weaker) findings.push(this.#finding("quorum-weaker", String(verified.cosignatures.length)));
+    if (weaker) this.#find("quorum-weaker", String(verified.cosignatures.length));
     const advanced = newest === undefined || head.size > newest.size;
     memory.newest = part;
     await this.#store();
     if (advanced) this.#options.onHead(this.#options.serverName, part, this.logKey);
-    return { head: verified, findings: [...findings, ...this.#staleness(verified)] };
+    this.#noteStaleness(verified);
+    return verified;
   }
 
   #cosignatures(note: string): readonly Cosignature[] {
@@ -407,20 +427,25 @@ export class LogView {
     return found;
   }
 
-  /** A head that stays old is told once a day of it has passed. */
-  #staleness(head: VerifiedHead): Finding[] {
+  /** Heads that fall behind the clock by one day more are told; those that stay behind it show a clock that is wrong. */
+  #noteStaleness({ stale, record: { timestampMs } }: VerifiedHead): void {
     const { memory, clock } = this.#options;
-    if (!head.stale) {
-      delete memory.staleSinceMs;
-      return [];
+    if (!stale) {
+      delete memory.stale;
+      return;
     }
-    memory.staleSinceMs ??= head.record.timestampMs;
-    if (clock.now() - memory.staleSinceMs < DAY_MS) return [];
-    return [this.#finding("stale-long", String(memory.staleSinceMs), memory.staleSinceMs)];
+    const lagMs = clock.now() - timestampMs;
+    memory.stale ??= { sinceMs: timestampMs, lagMs };
+    const { sinceMs, lagMs: firstLagMs } = memory.stale;
+    if (lagMs - firstLagMs >= DAY_MS) this.#find("stale-long", String(sinceMs), sinceMs);
   }
 
-  #finding(code: Finding["code"], key: string, sinceMs: number = this.#options.clock.now()): Finding {
-    return { code, class: code === "quorum-weaker" ? "warning" : "notice", key: `${this.#key.name} ${key}`, sinceMs };
+  /** Goes along with every lookup from now on: the one at hand may yet fail for another reason. */
+  #find(code: Finding["code"], key: string, sinceMs: number = this.#options.clock.now()): void {
+    const id = `${code} ${key}`;
+    if (this.#findings.has(id)) return;
+    const about = { code, key: `${this.#key.name} ${key}`, sinceMs };
+    this.#findings.set(id, { ...about, class: code === "quorum-weaker" ? "warning" : "notice" });
   }
 
   /** The path between the newest known head and this one, whichever is larger; forks are found here. */
@@ -491,12 +516,12 @@ export class LogView {
     return { hash, text, configuration, isChange: previous !== undefined };
   }
 
-  #keepConfiguration({ hash, text, configuration, isChange }: NewConfiguration, proven: HeadPart): Finding[] {
+  #keepConfiguration({ hash, text, configuration, isChange }: NewConfiguration, proven: HeadPart): void {
     const { memory } = this.#options;
     this.#configurations.set(hash, configuration);
     memory.configurations[hash] = text;
     memory.configured = { hash, proven };
-    return isChange ? [this.#finding("config-changed", hash)] : [];
+    if (isChange) this.#find("config-changed", hash);
   }
 
   async #configurationText(client: LogClient, hash: string): Promise<string> {
