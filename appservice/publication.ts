@@ -113,18 +113,13 @@ export class Publication {
 
   /** The published head, and every newer one; those that a slow reader would see late are left out. */
   async *heads(signal: AbortSignal): AsyncGenerator<PublishedHead> {
-    const aborted = new Promise<void>((resolve) => {
-      signal.addEventListener("abort", () => {
-        resolve();
-      });
-    });
     let last: PublishedHead | undefined;
     while (!signal.aborted) {
       const next = this.#onPublished.promise;
       if (this.#published !== undefined && this.#published !== last) {
         last = this.#published;
         yield last;
-      } else await Promise.race([next, aborted]);
+      } else await settledOrAborted(next, signal);
     }
   }
 
@@ -146,7 +141,7 @@ export class Publication {
     const stored = this.#store.get(PUBLISHED_KEY);
     const cosigned = stored === undefined ? undefined : parseHead(stored);
     if (this.#cosign === undefined) this.#publish(this.#newest);
-    else if (cosigned?.epoch === this.#newest.epoch) this.#publish(this.#newest.withNote(cosigned.note));
+    else if (cosigned?.epoch === this.#newest.epoch) this.#publishCosigned(this.#newest, cosigned.note);
     else this.#startCosigning();
   }
 
@@ -171,10 +166,16 @@ export class Publication {
         Promise.resolve(proveConsistency(LOG_DOMAINS, logHashes(bundle.reads), oldSize, size));
       const note = (await this.#cosign?.(bundle.note, size, consistency, this.#ending.signal)) ?? bundle.note;
       await this.#store.commit({ puts: [{ key: PUBLISHED_KEY, value: encodeHead({ epoch: bundle.epoch, note }) }] });
-      this.#publish(bundle.withNote(note));
+      this.#publishCosigned(bundle, note);
     } finally {
       bundle.release();
     }
+  }
+
+  #publishCosigned(bundle: Bundle, note: string): void {
+    const cosigned = bundle.withNote(note);
+    this.#publish(cosigned);
+    cosigned.release();
   }
 
   #publish(bundle: Bundle): void {
@@ -197,6 +198,18 @@ export class Publication {
     if (rest.length === 0) this.#waiting.delete(userId);
     else this.#waiting.set(userId, rest);
   }
+}
+
+/** Leaves nothing behind on the signal, which lives longer. */
+function settledOrAborted(promise: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    signal.addEventListener("abort", done);
+    promise.then(done, done);
+  });
 }
 
 function replaceTiles(top: ReadonlyMap<string, Tile>, packed: readonly PackedTile[]): ReadonlyMap<string, Tile> {
