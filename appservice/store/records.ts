@@ -294,12 +294,7 @@ export function chunkOf(position: Position): { readonly key: Uint8Array; readonl
   return { key: chunkKey(epochOf(position), Math.floor(row / ROWS_PER_CHUNK)), row: row % ROWS_PER_CHUNK };
 }
 
-/** A piece of a change list: rows as the protocol has them, then the positions that only the store needs. */
-export interface ChangeChunk {
-  readonly list: Uint8Array;
-  readonly positions: readonly Position[];
-}
-
+/** A piece of a change list: length and rows as the protocol has them, then the positions that only the store needs. */
 export function encodeChunk(list: Uint8Array, positions: readonly Position[]): Uint8Array {
   const buffer = Buffer.allocUnsafe(4 + list.length + 8 * positions.length);
   buffer.writeUInt32BE(list.length, 0);
