@@ -1,6 +1,6 @@
-import { bech32m } from "@scure/base";
 import { concat, equalBytes, taggedHash, utf8 } from "../encoding.ts";
 import { VerificationError } from "../errors.ts";
+import { decodeBech32m, encodeBech32m } from "./bech32m.ts";
 
 const PREFIX = "ckv";
 const FORMAT = 1;
@@ -18,23 +18,17 @@ export interface PublicCode {
  * protocol, "Contact code and public code".
  */
 export function encodePublicCode(userId: string, masterKey: Uint8Array): string {
-  const words = bech32m.toWords(concat(Uint8Array.of(FORMAT), digestOf(userId, masterKey)));
-  return bech32m.encode(PREFIX, words).replaceAll(/.{4}(?!$)/g, "$& ");
+  const code = encodeBech32m(PREFIX, concat(Uint8Array.of(FORMAT), digestOf(userId, masterKey)));
+  return code.replaceAll(/.{4}(?!$)/g, "$& ");
 }
 
 /** A public code from text, white space and case aside. Throws `malformed`. */
 export function parsePublicCode(text: string): PublicCode {
-  const bytes = decodeBech32m(text.replaceAll(/\s+/g, ""));
-  if (bytes[0] !== FORMAT) throw malformed("a public code of unknown format");
-  return { digest: bytes.slice(1) };
-}
-
-function decodeBech32m(code: string): Uint8Array {
+  const code = text.replaceAll(/\s+/g, "");
   if (code.length !== CODE_LENGTH) throw malformed("not the length of a public code");
-  const decoded = bech32m.decodeUnsafe(code, CODE_LENGTH);
-  const bytes = decoded?.prefix === PREFIX ? bech32m.fromWordsUnsafe(decoded.words) : undefined;
-  if (bytes?.length !== 1 + DIGEST_BYTES) throw malformed("not a public code");
-  return Uint8Array.from(bytes);
+  const [format, ...digest] = decodeBech32m(PREFIX, code);
+  if (format !== FORMAT) throw malformed("a public code of unknown format");
+  return { digest: Uint8Array.from(digest) };
 }
 
 /** Checks that a public code is that of this user with this master key (32 bytes). Throws `bad-commitment` if it is another, `malformed` if it is none. */

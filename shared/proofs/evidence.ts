@@ -483,10 +483,10 @@ function epochFault(
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Builders: each returns evidence that `verifyEvidence` takes, or throws as it does. Each names the check of its own kind,
-// so that a client carries only those it uses.
+// so that a client carries only those it uses; the form is that of parsed answers already.
 
-function checked<E extends Evidence>(file: E, shape: Shape, judgeKind: (file: E, logKey: NoteKey) => Finding): E {
-  judgeKind(parseShape(shape, file, "evidence") as E, parseVkey(file.log_key));
+function checked<E extends Evidence>(file: E, judgeKind: (file: E, logKey: NoteKey) => Finding): E {
+  judgeKind(file, parseVkey(file.log_key));
   return file;
 }
 
@@ -498,8 +498,8 @@ export function createForkEvidence(
   hashes?: readonly Hash[],
 ): Evidence {
   const common = { format: FORMAT, log_key, earlier, later } as const;
-  if (hashes === undefined) return checked({ ...common, kind: "E1" }, E1_SHAPE, judgeFork);
-  return checked({ ...common, kind: "E2", hashes: encodePath(hashes) }, E2_SHAPE, judgeFork);
+  if (hashes === undefined) return checked({ ...common, kind: "E1" }, judgeFork);
+  return checked({ ...common, kind: "E2", hashes: encodePath(hashes) }, judgeFork);
 }
 
 /** E3, or with `hashes` (all of `rootsFromConsistency`, the first included) E4. */
@@ -510,8 +510,8 @@ export function createLeafEvidence(
   hashes?: readonly Hash[],
 ): Evidence {
   const common = { format: FORMAT, log_key, earlier, later } as const;
-  if (hashes === undefined) return checked({ ...common, kind: "E3" }, E3_SHAPE, judgeLeaves);
-  return checked({ ...common, kind: "E4", hashes: encodePath(hashes) }, E4_SHAPE, judgeLeaves);
+  if (hashes === undefined) return checked({ ...common, kind: "E3" }, judgeLeaves);
+  return checked({ ...common, kind: "E4", hashes: encodePath(hashes) }, judgeLeaves);
 }
 
 /** E5. */
@@ -522,8 +522,7 @@ export function createBrokenPromiseEvidence(
       | { readonly merged: ProvenRecord; readonly changes: string }
     ),
 ): Evidence {
-  const shape = "merged" in parts ? E5_MERGED_SHAPE : E5_DUE_SHAPE;
-  return checked({ format: FORMAT, kind: "E5", log_key, ...parts }, shape, judgePromise);
+  return checked({ format: FORMAT, kind: "E5", log_key, ...parts }, judgePromise);
 }
 
 /** E6. */
@@ -531,12 +530,12 @@ export function createPromiseConflictEvidence(
   log_key: string,
   parts: PromiseKeyProof & { readonly first: string; readonly second: string },
 ): Evidence {
-  return checked({ format: FORMAT, kind: "E6", log_key, ...parts }, E6_SHAPE, judgePromises);
+  return checked({ format: FORMAT, kind: "E6", log_key, ...parts }, judgePromises);
 }
 
 /** E7. */
 export function createOrderEvidence(log_key: string, earlier: ProvenRecord, later: ProvenRecord): Evidence {
-  return checked({ format: FORMAT, kind: "E7", log_key, earlier, later }, E7_SHAPE, judgeOrder);
+  return checked({ format: FORMAT, kind: "E7", log_key, earlier, later }, judgeOrder);
 }
 
 /** E8. */
@@ -544,12 +543,12 @@ export function createConfigurationEvidence(
   log_key: string,
   parts: Omit<ConfigurationEvidence, keyof Common | "kind">,
 ): Evidence {
-  return checked({ format: FORMAT, kind: "E8", log_key, ...parts }, E8_SHAPE, judgeConfigurations);
+  return checked({ format: FORMAT, kind: "E8", log_key, ...parts }, judgeConfigurations);
 }
 
 /** E9. */
 export function createEpochEvidence(log_key: string, parts: Omit<EpochEvidence, keyof Common | "kind">): Evidence {
-  return checked({ format: FORMAT, kind: "E9", log_key, ...parts }, E9_SHAPE, judgeEpoch);
+  return checked({ format: FORMAT, kind: "E9", log_key, ...parts }, judgeEpoch);
 }
 
 /** What goes with a VerdictError: the evidence, if what is at hand proves anything. */
