@@ -8,14 +8,19 @@ const PER_EPOCH = 1_000;
 
 export async function measureEnrolments(log: OwnLog, seconds: number): Promise<readonly Figure[]> {
   const running = await startForBench(log, PER_EPOCH);
+  let next = 0;
+  const enrol = async (): Promise<void> => {
+    const userId = `@new${next++}:example.org`;
+    await running.sequencer.submit({ userId, entry: randomEntry(), observedMs: Date.now() });
+  };
+  // The threads that make the proofs start with the first of them.
+  await Promise.all(Array.from({ length: PER_EPOCH }, enrol));
   const started = performance.now();
   const ends = started + seconds * 1_000;
   let enrolled = 0;
-  let next = 0;
   const enrolOne = async (): Promise<void> => {
     while (performance.now() < ends) {
-      const userId = `@new${next++}:example.org`;
-      await running.sequencer.submit({ userId, entry: randomEntry(), observedMs: Date.now() });
+      await enrol();
       enrolled += 1;
     }
   };
