@@ -25,7 +25,8 @@ const debianRoot = join(cache, "synapse-debian");
 
 export async function setUpSynapse() {
   const own = process.env.CKV_SYNAPSE_CMD;
-  const stamp = own === undefined ? stampOf(requirements) : `command ${own}`;
+  // A virtual environment holds absolute paths, so one that was moved is made again.
+  const stamp = own === undefined ? `${root} ${stampOf(requirements)}` : `command ${own}`;
   if (readStamp("synapse") === stamp && existsSync(join(cache, "synapse.json"))) return;
   const started = Date.now();
   rmSync(join(cache, "synapse-template.db"), { force: true });

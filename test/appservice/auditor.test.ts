@@ -88,12 +88,15 @@ describe("auditor", () => {
 
   it("replays every epoch and cosigns the head, and goes on after a restart", async () => {
     const notes: string[] = [];
+    const served: string[] = [];
     for (const name of ["a", "b", "a"]) {
       await change(name, `PHONE${notes.length}`);
+      served.push(running.directory.checkpoint());
       notes.push(await open().advance());
     }
     assert.ok(notes.every((note) => openCosignatures(note, [auditorKey]).length === 1));
-    assert.deepEqual(notes.map(sizeOf), [2, 3, 4]);
+    assert.deepEqual(notes.map(sizeOf), served.map(sizeOf));
+    assert.equal(new Set(served).size, 3);
     assert.equal(open().cosigned, notes.at(-1));
     assert.equal(await open().advance(), notes.at(-1));
   });
@@ -116,7 +119,7 @@ describe("auditor", () => {
       await assert.rejects(auditor.advance(), { code: "audit-data-missing" }, missing);
     }
     lie = undefined;
-    assert.equal(sizeOf(await auditor.advance()), 2);
+    assert.equal(sizeOf(await auditor.advance()), sizeOf(running.directory.checkpoint()));
   });
 
   it("waits when the log serves an older head than the one audited", async () => {
