@@ -45,6 +45,13 @@ export async function checkPromises(check: PromiseCheck): Promise<Finding[]> {
   return [...findings, ...(await askForPromise(check))];
 }
 
+/** When a promise comes due, or overdue; undefined where none is held. */
+export function nextPromiseMs({ promises }: ContactMemory, nowMs: number): number | undefined {
+  const times = promises.map((held) => opened(held).mergeByMs).flatMap((ms) => [ms, ms + PROMISE_OVERDUE_AFTER_MS]);
+  const later = times.filter((ms) => ms > nowMs);
+  return later.length === 0 ? undefined : Math.min(...later);
+}
+
 function opened({ note, configuration }: HeldPromise): MergePromise {
   return openPromise(note, parseVkey(parseConfiguration(configuration).promise_key));
 }
