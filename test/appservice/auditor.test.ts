@@ -91,7 +91,7 @@ describe("auditor", () => {
     const served: string[] = [];
     for (const name of ["a", "b", "a"]) {
       await change(name, `PHONE${notes.length}`);
-      served.push(running.directory.checkpoint());
+      served.push(await running.directory.checkpoint());
       notes.push(await open().advance());
     }
     assert.ok(notes.every((note) => openCosignatures(note, [auditorKey]).length === 1));
@@ -119,7 +119,7 @@ describe("auditor", () => {
       await assert.rejects(auditor.advance(), { code: "audit-data-missing" }, missing);
     }
     lie = undefined;
-    assert.equal(sizeOf(await auditor.advance()), sizeOf(running.directory.checkpoint()));
+    assert.equal(sizeOf(await auditor.advance()), sizeOf(await running.directory.checkpoint()));
   });
 
   it("waits when the log serves an older head than the one audited", async () => {

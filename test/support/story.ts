@@ -267,7 +267,7 @@ export class Person {
   /** Every warning ever raised here, also those since dismissed. */
   readonly warnings: Warning[] = [];
   /** Every verdict ever shown, per user id, without repetitions. */
-  readonly verdicts = new Map<string, string[]>();
+  readonly verdicts: Map<string, string[]> = new Map<string, string[]>();
   /** What the plugin reported about itself, to be shown when the story goes wrong. */
   readonly problems: string[] = [];
   /** Whether the network reaches anything but the homeserver's sync. */
