@@ -57,6 +57,8 @@ export interface ContactMemory {
   reset?: Reset;
   /** Since when each grey code has stood without a break. */
   greySince: Partial<Record<VerdictCode, number>>;
+  /** When an own device first wrote to them after a week of that. */
+  sentUncheckedMs?: number;
   /** Since when the store holds older keys than the newest entry. */
   behindSinceMs?: number;
   /** First sight of each unsigned device, by key id. */

@@ -6,7 +6,12 @@ import { parseEntry } from "../shared/directory/entry.ts";
 import { fromUtf8, utf8 } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { serverOfUser } from "../shared/messages.ts";
-import { MAX_VERSIONS_PER_REQUEST, SETTLE_OVERDUE_AFTER_MS } from "../shared/parameters.ts";
+import {
+  HOUR_MS,
+  MAX_VERSIONS_PER_REQUEST,
+  SETTLE_OVERDUE_AFTER_MS,
+  UNCHECKED_LONG_AFTER_MS,
+} from "../shared/parameters.ts";
 import { formatEvidence } from "../shared/proofs/evidence.ts";
 import type { AcceptedLeaf } from "../shared/proofs/settling.ts";
 import { VerdictError, classOf } from "../shared/verdict-codes.ts";
@@ -21,7 +26,7 @@ import type { KnownOfUser, LogView, LogViews, Looked } from "./log-view.ts";
 import type { ClientLike, StoreKeys } from "./matrix.ts";
 import { readStore, trackUser } from "./matrix.ts";
 import type { Outcome } from "./monitor.ts";
-import { checkPromises } from "./promises.ts";
+import { checkPromises, nextPromiseMs } from "./promises.ts";
 import { keysOfEntry, keysOfStore, noteSeen } from "./seen-keys.ts";
 import type { SeenKey } from "./seen-keys.ts";
 import type { Storage } from "./storage.ts";
@@ -108,11 +113,14 @@ export class Verifier {
     const concerned: string[] = [];
     for (const userId of userIds) {
       const memory = this.#memories.get(userId);
-      const open = memory?.seen.filter(({ told, inStore }) => told === undefined || inStore) ?? [];
-      if (memory === undefined || open.length === 0) continue;
+      if (memory === undefined) continue;
+      const open = memory.seen.filter(({ told, inStore }) => told === undefined || inStore);
+      const uncheckedMs = clock.now() - greySince(memory);
+      if (open.length === 0 && uncheckedMs < UNCHECKED_LONG_AFTER_MS) continue;
       for (const key of open) key.sentMs ??= clock.now();
+      if (uncheckedMs >= UNCHECKED_LONG_AFTER_MS) memory.sentUncheckedMs ??= clock.now();
       await writeMemory(storage, userId, memory);
-      concerned.push(userId);
+      if (open.length > 0) concerned.push(userId);
     }
     return concerned;
   }
@@ -154,6 +162,7 @@ export class Verifier {
       if (view === undefined) return this.#withoutLog(userId, memory, store);
       const outcome = await this.#checked(view, userId, memory, store);
       memory.greySince = {};
+      delete memory.sentUncheckedMs;
       return outcome;
     } catch (error) {
       if (error instanceof ServiceFailure) return this.#unreachable(userId, memory, store, error);
@@ -188,7 +197,20 @@ export class Verifier {
     const sinceMs = (memory.greySince[reason] ??= nowMs);
     const changed = this.#changedMeanwhile(userId, memory, store, sinceMs);
     const againMs = Math.min(changed.dueMs ?? Infinity, nowMs + pauseAfter(sinceMs, nowMs));
-    return { verdict: unchecked(reason), findings: changed.findings, enrolled: memory.accepted !== undefined, againMs };
+    const findings = [...changed.findings, ...this.#uncheckedLong(memory)];
+    return { verdict: unchecked(reason), findings, enrolled: memory.accepted !== undefined, againMs };
+  }
+
+  /**
+   * Nothing was confirmed for a week, an own device wrote nevertheless, and an hour later it still was so: a device that
+   * has slept for that week tells nobody.
+   */
+  #uncheckedLong(memory: ContactMemory): Finding[] {
+    const { accepted, sentUncheckedMs } = memory;
+    const sinceMs = greySince(memory);
+    const lasts = sentUncheckedMs !== undefined && this.#options.clock.now() - sentUncheckedMs >= HOUR_MS;
+    if (accepted === undefined || !lasts) return [];
+    return [{ code: "unchecked-long", class: "notice", key: String(sinceMs), sinceMs }];
   }
 
   /** Keys that changed while the log confirms nothing are told after a moment, whether it is silent or answers nonsense. */
@@ -225,6 +247,7 @@ export class Verifier {
     const verdict = grave || lasted ? ({ kind: "warning", code, sinceMs, ...file } as const) : unchecked(code);
     const changed = this.#changedMeanwhile(userId, memory, store, sinceMs);
     if (!grave) findings.push(...changed.findings);
+    if (!grave && !lasted) findings.push(...this.#uncheckedLong(memory));
     const againMs = Math.min(changed.dueMs ?? Infinity, nowMs + pauseAfter(sinceMs, nowMs));
     return { verdict, findings, enrolled: memory.accepted !== undefined, againMs };
   }
@@ -246,7 +269,8 @@ export class Verifier {
     const judged = judge({ ...known, entry: content?.entry, n, headReason, quorumMet });
     accept(memory, looked, clock.now());
     const findings = [...looked.findings, ...promised, ...judged.findings];
-    return { verdict: judged.verdict, findings, head, enrolled: true, againMs: judged.againMs };
+    const againMs = earlier(judged.againMs, nextPromiseMs(memory, nowMs));
+    return { verdict: judged.verdict, findings, head, enrolled: true, againMs };
   }
 
   /** Proven absent, and never seen present. A pin still holds or fails. */
@@ -274,6 +298,15 @@ export class Verifier {
     }
     return found;
   }
+}
+
+function earlier(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined || b === undefined ? (a ?? b) : Math.min(a, b);
+}
+
+/** Since when nothing was confirmed; never: `Infinity`. */
+function greySince({ greySince: since }: ContactMemory): number {
+  return Math.min(...Object.values(since));
 }
 
 function pauseAfter(sinceMs: number, nowMs: number): number {

@@ -195,7 +195,7 @@ const WORDS: Partial<Record<VerdictCode, Words>> = {
   }),
   "unchecked-long": ({ name, since }) => ({
     title: `${name} could not be checked for a week`,
-    text: `Since ${since} the record about ${name} could not be asked.`,
+    text: `Since ${since} nothing about ${name} could be checked against the public record.`,
     action: "See whether your network blocks it.",
   }),
   "quorum-weaker": ({ server, since }) => ({

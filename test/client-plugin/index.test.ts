@@ -191,6 +191,45 @@ describe("ContactKeyVerification against a lying server", () => {
     world.stop();
   });
 
+  it("tells of a week without a check once somebody writes all the same, and an hour later nothing has changed", async () => {
+    const world = new World();
+    await world.start();
+    world.service.down = true;
+    await world.ckv.refresh(ALICE);
+    world.client.write(ROOM);
+    await world.clock.advance(1_000);
+    world.clock.jump(8 * 86_400_000);
+    await world.clock.advance(3 * 3_600_000);
+    assert.deepEqual(world.codes(), []);
+    world.client.write(ROOM);
+    await world.clock.advance(50 * 60_000);
+    assert.deepEqual(world.codes(), []);
+    await world.clock.advance(90 * 60_000);
+    assert.deepEqual(world.codes(), ["unchecked-long notice"]);
+    assert.equal(world.warnings[0]?.sinceMs, START_MS + 100);
+    assert.deepEqual(world.verdict(), { kind: "unchecked", reason: "offline" });
+    world.client.write(ROOM);
+    await world.clock.advance(3 * 3_600_000);
+    assert.equal(world.warnings.length, 1);
+    world.stop();
+  });
+
+  it("tells of no week without a check to a device that slept through it", async () => {
+    const world = new World();
+    await world.start();
+    world.service.down = true;
+    await world.ckv.refresh(ALICE);
+    world.clock.jump(8 * 86_400_000);
+    world.client.write(ROOM);
+    await world.clock.advance(10_000);
+    world.epoch();
+    world.service.down = false;
+    await world.pass(3 * 3_600_000);
+    assert.deepEqual(world.verdict(), { kind: "consistent", ground: "own-history" });
+    assert.deepEqual(world.codes(), []);
+    world.stop();
+  });
+
   it("notices a log that was set back: grey, notice, warning", async () => {
     const world = new World();
     await world.start();

@@ -43,6 +43,11 @@ export class ManualClock implements Clock {
     return this.#sleepers.size;
   }
 
+  /** Time goes by while the device sleeps: whoever waits wakes with the next `advance`. */
+  jump(ms: number): void {
+    this.#nowMs += ms;
+  }
+
   /** Moves on, stopping at each sleeper on the way; `each` runs after every stop. */
   async advance(ms: number, each: () => void = () => undefined): Promise<void> {
     const endMs = this.#nowMs + ms;
