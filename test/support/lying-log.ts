@@ -88,8 +88,6 @@ export class LyingLog {
     const entry = keys === undefined ? undefined : nextEntry(userId, undefined, { kind: "keys", keys });
     if (entry === undefined) throw new Error("the user is not in the log");
     this.#log.setEntry(userId, entry);
-    // Two epochs, one for the readers of each parity.
-    this.#closeNext();
     this.#closeNext();
   }
 
@@ -165,10 +163,11 @@ export class LyingLog {
     this.#log.closeEpoch(timestampMs);
   }
 
-  /** Everything at the newest epoch of one parity. */
+  /** Everything at the newest epoch; once somebody has two pasts, at the newest epoch of one parity. */
   #readSide(parity: Parity): ReadSide {
     const log = this.#log;
-    const size = (): number => ((log.size - 1) % 2 === parity ? log.size : Math.max(1, log.size - 1));
+    const apart = (): boolean => this.#victim !== undefined && (log.size - 1) % 2 !== parity;
+    const size = (): number => (apart() ? log.size - 1 : log.size);
     const later = async <T>(value: T): Promise<T> => await Promise.resolve(value);
     return {
       lookup: async (userId) => await later(JSON.stringify(log.lookup(userId, size()))),
