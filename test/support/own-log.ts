@@ -64,7 +64,8 @@ export class ManualClock implements Clock {
       () => settled,
       () => settled,
     );
-    for (let step = 0; (await Promise.race([outcome, delay(step < 20 ? 3 : 20)])) !== settled; step++) this.advance(250);
+    for (let step = 0; (await Promise.race([outcome, delay(step < 20 ? 3 : 20)])) !== settled; step++)
+      this.advance(250);
     return promise;
   }
 }
