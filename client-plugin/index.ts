@@ -592,10 +592,15 @@ export class ContactKeyVerification {
   async #takeOver(): Promise<void> {
     this.#warnings?.takeOver();
     this.#monitor.reconsider();
+    for (const server of (await this.#logs.open()).keys()) await this.#takeHeads(server);
+  }
+
+  /** Holds the heads of a log that other own devices know against the own one. */
+  async #takeHeads(server: string): Promise<void> {
+    const view = (await this.#logs.open()).get(server);
     const own = this.#client.getDeviceId();
-    for (const { server, checkpoint, writer, logKey, atMs } of this.#state.all("head")) {
-      const view = writer === own ? undefined : (await this.#logs.open()).get(server);
-      if (view === undefined) continue;
+    for (const { checkpoint, writer, logKey, atMs, ...head } of this.#state.all("head")) {
+      if (view === undefined || writer === own || head.server !== server) continue;
       const isRecent = this.#clock.now() - atMs < DAY_MS && view.newest !== undefined;
       if (isRecent && !view.names(logKey)) await this.#otherLog(server, logKey);
       await this.#aboutLog(server, async () => {
@@ -624,6 +629,11 @@ export class ContactKeyVerification {
 
   #shareHead(server: string, head: HeadPart, logKey: string): void {
     const last = this.#sharedHeadMs.get(server);
+    if (last === undefined) {
+      this.#guard("heads of own devices", async () => {
+        await this.#takeHeads(server);
+      });
+    }
     if (last !== undefined && this.#clock.now() - last < SHARE_HEAD_EVERY_MS) return;
     this.#sharedHeadMs.set(server, this.#clock.now());
     this.#guard("share a head", async () => {
