@@ -146,6 +146,35 @@ describe("attacks by silence and nonsense", () => {
 });
 
 describe("attacks on the log and its time", () => {
+  it("17: a fork whose tiles are refused", async () => {
+    const world = await started();
+    const fork = world.log.fork();
+    world.epoch();
+    await world.ckv.refresh(ALICE);
+    for (let at = 1; at < 4; at += 1) fork.closeEpoch(world.clock.now() + at);
+    world.service.log = fork;
+    for (let size = 1; size < 9; size += 1) world.service.lies.set(`/log/tile/0/000.p/${String(size)}`, refuse(404));
+    world.service.lies.set("/log/tile/0/000", refuse(404));
+    await world.ckv.refresh(ALICE);
+    assert.deepEqual(world.verdict(), { kind: "unchecked", reason: "heads-unreconciled" });
+    assert.deepEqual(world.codes(), []);
+    world.stop();
+  });
+
+  it("18: a replica that is a moment behind", async () => {
+    const world = await started();
+    world.epoch();
+    await world.ckv.refresh(ALICE);
+    world.service.size = world.log.size - 1;
+    const refreshed = world.ckv.refresh(ALICE);
+    await world.clock.advance(1_000);
+    world.service.size = undefined;
+    await Promise.all([refreshed, world.pass(5_000)]);
+    assert.deepEqual(world.verdict(), { kind: "unchecked", reason: "first-look" });
+    assert.deepEqual(world.codes(), []);
+    world.stop();
+  });
+
   it("22: accuses nobody when the clock here is a day off", async () => {
     for (const [offMs, reason] of [
       [-DAY_MS, "clock"],

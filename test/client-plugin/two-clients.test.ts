@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { ContactKeyVerification } from "../../client-plugin/index.ts";
 import type { CompareSession, Warning } from "../../client-plugin/index.ts";
 import { MemoryStorage } from "../../client-plugin/storage.ts";
+import { encodeUnpadded } from "../../shared/encoding.ts";
 import { verifyEvidence } from "../../shared/proofs/evidence.ts";
 import { TestLog } from "../support/test-log.ts";
 import { TestUser, seedOf } from "../support/test-user.ts";
@@ -123,6 +124,45 @@ describe("two people", () => {
     pair.stop();
   });
 
+  it("prove to each other that they are shown two pasts of one person", async () => {
+    const { pair, alice, bob } = setUp();
+    const [a, b] = [pair.person(alice, "APHONE", bob), pair.person(bob, "BPHONE", alice)];
+    const honest = pair.log.versionsAt(ALICE, pair.log.size - 1);
+    a.service.size = pair.log.size;
+    const ghost = copyOf(alice);
+    ghost.devices.set("GHOST", { signedByOwner: false });
+    b.client.store.set(ALICE, ghost);
+    pair.log.setEntry(ALICE, ghost.entry());
+    pair.log.closeEpoch(START_MS - 900);
+    b.service.size = pair.log.size;
+    pair.log.swapPast(ALICE, honest);
+    pair.log.closeEpoch(START_MS - 800);
+    await a.ckv.start();
+    await pair.clock.advance(1_000);
+    a.service.size = pair.log.size;
+    await b.ckv.start();
+    await pair.clock.advance(10_000);
+    assert.deepEqual(
+      a.warnings.map(({ code, class: weight }) => `${code} ${weight}`),
+      ["view-split evidence"],
+    );
+    assert.equal(verifyEvidence(a.warnings[0]?.evidence ?? "").kind, "E3");
+    pair.stop();
+  });
+
+  it("say nothing of a claim without proof", async () => {
+    const { pair, alice, bob } = setUp();
+    const [a, b] = [pair.person(alice, "APHONE", bob), pair.person(bob, "BPHONE", alice)];
+    await pair.start();
+    const about = { size: 2, n: 7, history_root: encodeUnpadded(seedOf("any")), enrolled: true, on: true };
+    const payload = { heads: [], about };
+    const batch = [{ userId: ALICE, deviceId: "APHONE", payload }];
+    await b.client.queueToDevice({ eventType: "org.matrix-ckv.head", batch });
+    await pair.clock.advance(60_000);
+    assert.deepEqual([...a.warnings, ...b.warnings], []);
+    pair.stop();
+  });
+
   it("say nothing when all gossip is lost", async () => {
     const { pair, alice, bob } = setUp();
     pair.server.dropsToDevice = true;
@@ -135,6 +175,25 @@ describe("two people", () => {
 });
 
 describe("two devices of one person", () => {
+  it("notice that they follow the log of one server under two keys", async () => {
+    const { pair, alice, bob } = setUp();
+    const phone = pair.person(bob, "BPHONE", alice);
+    await pair.start();
+    await Promise.all([phone.ckv.turnOn().catch(() => undefined), pair.clock.advance(130_000)]);
+    const other = new TestLog({ startMs: START_MS - 60_000 });
+    other.logSeed.set(seedOf("another log key"));
+    other.reconfigure({ log_key: other.vkey });
+    for (const user of [alice, bob]) other.setEntry(user.userId, user.entry());
+    other.closeEpoch(START_MS);
+    const laptop = pair.person(bob, "BLAPTOP", alice);
+    laptop.service.log = other;
+    await laptop.ckv.start();
+    await pair.clock.advance(60_000);
+    const codes = [...phone.warnings, ...laptop.warnings].map(({ code }) => code);
+    assert.ok(codes.includes("log-key-differs"), codes.join());
+    pair.stop();
+  });
+
   it("share the key without asking anybody, and warn and dismiss as one", async () => {
     const { pair, alice, bob } = setUp();
     const phone = pair.person(bob, "BPHONE", alice);
