@@ -109,8 +109,6 @@ const ANSWERED_BY_COMPARING: ReadonlySet<VerdictCode> = new Set<VerdictCode>([
   "compare-key-changed",
 ]);
 
-type Listener = readonly [event: string, listener: (...parameters: never[]) => void];
-
 export class ContactKeyVerification {
   readonly #client: ClientLike;
   readonly #clock: Clock;
@@ -243,6 +241,7 @@ export class ContactKeyVerification {
     this.#monitor.start();
     this.#attach();
     this.#scan();
+    this.#warnings.mark();
     this.#guard("shared state", async () => {
       await this.#state.pull();
       if (this.#state.syncKey === undefined || !this.#state.confirmed) await askOwnDevices(this.#client);
@@ -392,76 +391,50 @@ export class ContactKeyVerification {
   // ------------------------------------------------------------------------------------------------------- the SDK
 
   #attach(): void {
-    const guarded = (what: string, task: () => Promise<void> | void): void => {
-      this.#guard(what, task);
+    this.#listen(SDK_EVENTS.devicesUpdated, (userIds: string[]) => {
+      this.#onDevices(userIds);
+    });
+    this.#listen(SDK_EVENTS.trustChanged, (userId: string) => {
+      this.#onDevices([userId]);
+    });
+    this.#listen(SDK_EVENTS.ownKeysChanged, () => {
+      this.#checkOwn();
+    });
+    this.#listen(SDK_EVENTS.event, async (event: EventLike) => {
+      await this.#onEvent(event);
+    });
+    this.#listen(SDK_EVENTS.accountData, async (event: EventLike) => {
+      await this.#onAccountData(event);
+    });
+    this.#listen(SDK_EVENTS.toDevice, async (received: ReceivedToDevice) => {
+      await this.#onToDevice(received);
+    });
+    this.#listen(SDK_EVENTS.membership, (_: EventLike, member: MemberLike) => {
+      this.#onMember(member);
+    });
+    this.#listen(SDK_EVENTS.sync, (state: string) => {
+      if (state === "PREPARED") this.#warnings?.mark();
+    });
+    this.#listen(SDK_EVENTS.timelineReset, () => {
+      this.#warnings?.mark();
+    });
+    const onAnswer = (text: string): void => {
+      this.#guard("keys query", async () => {
+        await this.#onKeysQuery(text);
+      });
     };
-    const listeners: readonly Listener[] = [
-      [
-        SDK_EVENTS.devicesUpdated,
-        (userIds: string[]) => {
-          guarded("devices updated", () => {
-            this.#onDevices(userIds);
-          });
-        },
-      ],
-      [
-        SDK_EVENTS.trustChanged,
-        (userId: string) => {
-          guarded("trust changed", () => {
-            this.#onDevices([userId]);
-          });
-        },
-      ],
-      [
-        SDK_EVENTS.ownKeysChanged,
-        () => {
-          this.#checkOwn();
-        },
-      ],
-      [
-        SDK_EVENTS.event,
-        (event: EventLike) => {
-          guarded("event", async () => {
-            await this.#onEvent(event);
-          });
-        },
-      ],
-      [
-        SDK_EVENTS.accountData,
-        (event: EventLike) => {
-          guarded("account data", async () => {
-            await this.#onAccountData(event);
-          });
-        },
-      ],
-      [
-        SDK_EVENTS.toDevice,
-        (received: ReceivedToDevice) => {
-          guarded("to-device", async () => {
-            await this.#onToDevice(received);
-          });
-        },
-      ],
-      [
-        SDK_EVENTS.membership,
-        (_: EventLike, member: MemberLike) => {
-          guarded("membership", () => {
-            this.#onMember(member);
-          });
-        },
-      ],
-    ];
-    for (const [event, listener] of listeners) {
-      this.#client.on(event, listener);
-      this.#detach.push(() => this.#client.off(event, listener));
-    }
-    this.#detach.push(
-      tapKeysQuery(this.#client, (text) => {
-        guarded("keys query", async () => {
-          await this.#onKeysQuery(text);
-        });
-      }),
-    );
+    this.#detach.push(tapKeysQuery(this.#client, onAnswer));
+  }
+
+  /** Hears an event of the SDK until `stop`; what fails in `task` is reported under its name. */
+  #listen(event: string, task: (...parameters: never[]) => Promise<void> | void): void {
+    const listener = (...parameters: never[]): void => {
+      this.#guard(event, async () => {
+        await task(...parameters);
+      });
+    };
+    this.#client.on(event, listener);
+    this.#detach.push(() => this.#client.off(event, listener));
   }
 
   /** The store changed: verdicts fall in this very tick. An empty list means identities, and does not say whose. */

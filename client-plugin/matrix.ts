@@ -4,6 +4,7 @@
  *
  * No value of the SDK is imported: a host may run its own copy, and `instanceof` or enums of another copy mean nothing.
  */
+import { MATRIX_NAMES } from "../shared/messages.ts";
 
 export interface DeviceLike {
   readonly deviceId: string;
@@ -115,6 +116,7 @@ export const SDK_EVENTS: {
   readonly toDevice: "receivedToDeviceMessage";
   readonly membership: "RoomMember.membership";
   readonly sync: "sync";
+  readonly timelineReset: "Room.timelineReset";
 } = {
   devicesUpdated: "crypto.devicesUpdated",
   trustChanged: "userTrustStatusChanged",
@@ -124,6 +126,7 @@ export const SDK_EVENTS: {
   toDevice: "receivedToDeviceMessage",
   membership: "RoomMember.membership",
   sync: "sync",
+  timelineReset: "Room.timelineReset",
 };
 
 /** A to-device message as `receivedToDeviceMessage` hands it out. */
@@ -340,26 +343,34 @@ async function report(response: Response, listener: KeysQueryListener): Promise<
   }
 }
 
-/** Parts of the SDK that make a local-only event; both public, neither needed for anything else. */
+/** Parts of the SDK that make a local-only event; all public, none needed for anything else. */
 interface LocalEcho {
-  getEventMapper?(): (event: object) => object;
+  getEventMapper?(): (event: object) => { status: string | null };
 }
 interface LocalTimeline {
-  addLiveEvents?(events: object[], options: { addToState: boolean }): Promise<void>;
+  getUnfilteredTimelineSet?(): {
+    findEventById(eventId: string): object | undefined;
+    addLiveEvent(event: object, options: { addToState: boolean }): void;
+  };
 }
 
-/** Puts a notice into this device's timeline only. It is not sent, and gone after a reload. */
+/**
+ * Puts a notice into this device's timeline only, once. It is gone after a reload. Id and status are those of a local echo,
+ * so that no host sends a receipt for it; past the room, which would count everything before it as read.
+ */
 export function markLocally(client: ClientLike, room: RoomLike, body: string, warning: Record<string, unknown>): void {
   const mapper = (client as LocalEcho).getEventMapper?.();
-  const timeline = room as LocalTimeline;
-  if (mapper === undefined || timeline.addLiveEvents === undefined) return;
+  const timeline = (room as LocalTimeline).getUnfilteredTimelineSet?.();
+  const eventId = `~ckv-${String(warning["id"])}`;
+  if (mapper === undefined || timeline === undefined || timeline.findEventById(eventId) !== undefined) return;
   const event = mapper({
     type: "m.room.message",
     room_id: room.roomId,
     sender: client.getSafeUserId(),
-    event_id: `~ckv-${String(warning["id"])}`,
+    event_id: eventId,
     origin_server_ts: warning["since_ms"],
-    content: { msgtype: "m.notice", body, "org.matrix-ckv.warning": warning },
+    content: { msgtype: "m.notice", body, [MATRIX_NAMES.warning]: warning },
   });
-  void timeline.addLiveEvents([event], { addToState: false }).catch(() => undefined);
+  event.status = "sent";
+  timeline.addLiveEvent(event, { addToState: false });
 }

@@ -117,6 +117,7 @@ export class Warnings {
       const warning = this.#isDismissed(record) ? undefined : this.#describe(record);
       if (warning !== undefined) this.#options.onWarning(warning);
     }
+    this.mark();
   }
 
   /** Warnings nobody has dismissed, newest last. */
@@ -187,14 +188,32 @@ export class Warnings {
     };
   }
 
-  async #post(warning: Warning): Promise<void> {
-    const { post, client } = this.#options;
-    if (post === "off" || warning.userId === client.getSafeUserId()) return;
-    for (const room of sharedRooms(client, warning.userId)) {
-      const direct = post === "direct" && isPairOf(room, warning.userId) && !isBelow(warning.class, "warning");
-      if (direct) await this.#postNotice(room.roomId, warning);
-      else markLocally(client, room, bodyOf(warning), contentOf(warning));
+  /** Puts the marks of all open warnings into this device's timelines: after a restart, and those of other own devices. */
+  mark(): void {
+    for (const warning of this.list()) this.#mark(warning);
+  }
+
+  #mark(warning: Warning): void {
+    const { client } = this.#options;
+    for (const room of this.#roomsFor(warning)) {
+      if (!this.#isForNotice(room, warning)) markLocally(client, room, bodyOf(warning), contentOf(warning));
     }
+  }
+
+  async #post(warning: Warning): Promise<void> {
+    this.#mark(warning);
+    for (const room of this.#roomsFor(warning)) {
+      if (this.#isForNotice(room, warning)) await this.#postNotice(room.roomId, warning);
+    }
+  }
+
+  #roomsFor({ userId }: Warning): RoomLike[] {
+    const { post, client } = this.#options;
+    return post === "off" || userId === client.getSafeUserId() ? [] : sharedRooms(client, userId);
+  }
+
+  #isForNotice(room: RoomLike, { userId, class: weight }: Warning): boolean {
+    return this.#options.post === "direct" && isPairOf(room, userId) && !isBelow(weight, "warning");
   }
 
   /** One notice from one of the own devices; the text, never a key. */
