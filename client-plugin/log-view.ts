@@ -58,7 +58,9 @@ export interface LogMemory {
   pending: SignedHead[];
   /** Since when the service shows less than is known. */
   behindSinceMs?: number;
-  /** The head that was no longer fresh when first met: its time, and how far it lay behind the clock here. */
+  /** How far the newest fresh head lay behind the clock here. */
+  lagMs?: number;
+  /** The first head that was not fresh: its time, and how far heads lay behind before, or it does if there is no before. */
   stale?: { readonly sinceMs: number; readonly lagMs: number };
   /** Most cosignatures of the policy ever met. */
   quorum?: number;
@@ -410,9 +412,9 @@ export class LogView {
     if (weaker) this.#find("quorum-weaker", String(verified.cosignatures.length));
     const advanced = newest === undefined || head.size > newest.size;
     memory.newest = part;
+    this.#noteStaleness(verified);
     await this.#store();
     if (advanced) this.#options.onHead(this.#options.serverName, part, this.logKey);
-    this.#noteStaleness(verified);
     return verified;
   }
 
@@ -430,12 +432,13 @@ export class LogView {
   /** Heads that fall behind the clock by one day more are told; those that stay behind it show a clock that is wrong. */
   #noteStaleness({ stale, record: { timestampMs } }: VerifiedHead): void {
     const { memory, clock } = this.#options;
+    const lagMs = clock.now() - timestampMs;
     if (!stale) {
       delete memory.stale;
+      memory.lagMs = lagMs;
       return;
     }
-    const lagMs = clock.now() - timestampMs;
-    memory.stale ??= { sinceMs: timestampMs, lagMs };
+    memory.stale ??= { sinceMs: timestampMs, lagMs: memory.lagMs ?? lagMs };
     const { sinceMs, lagMs: firstLagMs } = memory.stale;
     if (lagMs - firstLagMs >= DAY_MS) this.#find("stale-long", String(sinceMs), sinceMs);
   }
