@@ -8,6 +8,7 @@ import { Directory } from "./directory.ts";
 import { EpochTimer } from "./epoch-timer.ts";
 import { readKeys } from "./keys-file.ts";
 import { readSettings } from "./log-settings.ts";
+import type { LogKeys } from "./log-settings.ts";
 import { indexProver } from "./native-vrf.ts";
 import { Publication } from "./publication.ts";
 import type { Cosign, PublishedHead } from "./publication.ts";
@@ -87,25 +88,35 @@ const POSTED_CURSOR = "room.posted";
  */
 export async function startSequencer(options: SequencerOptions): Promise<RunningLog> {
   const lock = await takeLock(options.dataDirectory);
-  const thread = new SequencerThread();
   try {
     const keys = readKeys(options.keysFile);
-    const { dataDirectory, anchorFile, settings = {}, maxChanges = MAX_CHANGES_PER_EPOCH } = options;
+    // The main thread opens the database first and closes it last: `openLevelStore` says why.
+    const store = await openLevelStore(databaseOf(options.dataDirectory));
+    try {
+      return await startOn(store, lock, keys, options);
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+async function startOn(store: Store, lock: Lock, keys: LogKeys, options: SequencerOptions): Promise<RunningLog> {
+  const { dataDirectory, anchorFile, settings = {}, maxChanges = MAX_CHANGES_PER_EPOCH } = options;
+  const thread = new SequencerThread();
+  try {
     const opened = await thread.open({ dataDirectory, anchorFile, keys, maxChanges, settings });
-    const store = await openLevelStore(databaseOf(dataDirectory));
     const directory = new Directory(indexProver(keys.vrfSeed));
     const marks = await Marks.open(store);
     const publication = new Publication(store, directory, opened, options.cosign);
     const sequencer = new Sequencer({ options, thread, publication, marks, opened, lock, store });
-    return {
-      sequencer,
-      directory,
-      marks,
-      heartbeatMs: readSettings(opened.configurationText).configuration.heartbeat_ms,
-    };
+    const { configuration } = readSettings(opened.configurationText);
+    return { sequencer, directory, marks, heartbeatMs: configuration.heartbeat_ms };
   } catch (error) {
     await thread.close();
-    await lock.release();
     throw error;
   }
 }

@@ -28,7 +28,11 @@ export async function createLevelStore(directory: string): Promise<Store> {
   return openLevel(directory, true);
 }
 
-/** Opens an existing database. A lost or empty directory is an error, never a new log. */
+/**
+ * Opens an existing database. A lost or empty directory is an error, never a new log. Several threads may hold it open, but
+ * the one that opened it first must close it last: classic-level 3.0 lets the first bring the block cache for all, and frees
+ * it when that one closes.
+ */
 export async function openLevelStore(directory: string): Promise<Store> {
   if (!existsSync(`${directory}/CURRENT`)) throw new Error(`${directory} holds no database; matrix-ckv init makes one`);
   return openLevel(directory, false);
