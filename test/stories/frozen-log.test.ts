@@ -10,7 +10,9 @@ story("a log that stands still for everybody", async (scene) => {
   log.standStill();
   await scene.advance(HEAD_WITHHELD_AFTER_MS);
   await bob.ckv.refresh(alice.userId);
+  await alice.ckv.refresh(bob.userId);
   await bob.sees(alice, "unchecked stale");
+  await alice.sees(bob, "unchecked stale");
   await scene.advance(DAY_MS);
   await bob.ckv.refresh(alice.userId);
   await alice.ckv.refresh(bob.userId);

@@ -102,6 +102,9 @@ export class OpenClient {
   /** A new device of somebody who has lost all others and the recovery key: the account gets a new identity. */
   async startAgain(): Promise<OpenClient> {
     const client = await open(this.#synapse, await this.#synapse.logIn(this.account), new Keyring());
+    // An answer with the old identity that arrives during the reset would take the new private keys away again.
+    const { userId } = this.account;
+    await eventually(`${userId} knows the lost identity`, async () => await client.crypto.userHasCrossSigningKeys(userId));
     await client.#setUpIdentity(true);
     return client;
   }

@@ -418,6 +418,7 @@ export class Person {
 /** Two people read each other the code, up to where both see it. */
 export async function readCodes(one: Person, other: Person): Promise<[CompareSession, CompareSession]> {
   const asked = await one.ckv.compare(other.userId);
+  assert.notEqual(asked.state, "ended", `the comparison ends with ${String(asked.endedWith)}`);
   const answered = await other.isAskedToCompare(one);
   await answered.accept();
   for (const session of [asked, answered]) {
