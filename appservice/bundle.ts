@@ -70,7 +70,7 @@ export class Bundle {
     this.recordBytes = stored.record;
     this.record = parseEpochRecord(stored.record);
     this.settlingEpoch = stored.settlingEpoch;
-    this.map = readMap(top, this.reads, cache);
+    this.map = readMap(top, this.record.mapRoot, this.reads, cache);
     this.settledMap = this.mapAt(stored.settlingEpoch);
     const path = proveInclusion(LOG_DOMAINS, logHashes(this.reads), head.epoch, head.epoch + 1);
     this.head = { checkpoint: head.note, record: base64(stored.record), record_proof: pathBase64(path) };

@@ -11,7 +11,7 @@ import type { Merge, MergedState } from "./pending.ts";
 import { encodeChanges } from "./store/change-lists.ts";
 import { appendToTip, rootOfTip } from "./store/histories.ts";
 import { appendLeaf, readFrontier } from "./store/log-nodes.ts";
-import type { StoredLeaf, Tile } from "./store/map-tiles.ts";
+import type { PackedTile, StoredLeaf } from "./store/map-tiles.ts";
 import { MapWriter } from "./store/map-writer.ts";
 import {
   encodeEpoch,
@@ -38,7 +38,7 @@ export interface BuiltEpoch {
   readonly root: Hash;
   readonly puts: readonly KeyValue[];
   readonly deletes: readonly Uint8Array[];
-  readonly changedTop: readonly Tile[];
+  readonly changedTop: readonly PackedTile[];
   readonly settlingEpoch: number;
   /** What the log now has of each user whose changes it merges. */
   readonly merged: readonly MergedState[];

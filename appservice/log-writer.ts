@@ -27,7 +27,7 @@ import { encodePending, parsePending } from "./promises.ts";
 import type { Anchor } from "./store/anchor.ts";
 import { eachInRange } from "./store/level-store.ts";
 import { appendToTip, EMPTY_TIP, HistoryReader, rootOfTip } from "./store/histories.ts";
-import type { Tile } from "./store/map-tiles.ts";
+import type { PackedTile, Tile } from "./store/map-tiles.ts";
 import {
   acknowledgementKey,
   afterKind,
@@ -58,7 +58,7 @@ export interface CommittedEpoch {
   readonly record: Uint8Array;
   readonly configurationText: string;
   readonly settlingEpoch: number;
-  readonly changedTop: readonly Tile[];
+  readonly changedTop: readonly PackedTile[];
   /** Versions it merged, by user. */
   readonly merged: readonly { readonly userId: string; readonly version: number }[];
 }

@@ -38,7 +38,7 @@ class HandOver {
     this.#resolve = (): void => {
       resolve(undefined);
     };
-    const message = { epoch, note, configurationText, changedTop: changedTop.map(packTile), merged };
+    const message = { epoch, note, configurationText, changedTop, merged };
     this.#port.postMessage({ kind: "epoch", epoch: message } satisfies FromSequencer);
     return promise;
   }

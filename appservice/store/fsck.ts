@@ -169,8 +169,10 @@ class StoreCheck {
   }
 
   async #headMap(): Promise<MapReader> {
-    const writer = await MapWriter.open(this.#reads, this.#head, this.#record(this.#head).mapRoot);
-    return readMap(new Map(writer.top().map((tile) => [topName(tile), tile])), this.#reads, new TileCache(64));
+    const { mapRoot } = this.#record(this.#head);
+    const writer = await MapWriter.open(this.#reads, this.#head, mapRoot);
+    const top = new Map(writer.top().map((tile) => [topName(tile), tile]));
+    return readMap(top, mapRoot, this.#reads, new TileCache(64));
   }
 
   #checkMap(epoch: number, map: MapReader): void {

@@ -34,10 +34,16 @@ export interface MapReader extends MapView<MapNode> {
 /** How a reader comes by the tile below an edge slot. */
 type ReadTile = (above: Tile, slot: number) => Tile;
 
-/** The map of the newest epoch: its top from memory, the rest from `reads`, which must be of that epoch. */
-export function readMap(top: ReadonlyMap<string, Tile>, reads: Reads, cache: TileCache): MapReader {
+/**
+ * The map of the newest epoch, whose root its epoch record has: its top from memory, the rest from `reads`, which must be
+ * of that epoch. Throws `IntegrityError` if the top has another root.
+ */
+export function readMap(top: ReadonlyMap<string, Tile>, root: Hash, reads: Reads, cache: TileCache): MapReader {
   const first = top.get(topName(emptyTile()));
   if (first === undefined) throw new RangeError("the top of the map has no first tile");
+  const expected = new Int32Array(HASH_WORDS);
+  setHashWords(expected, 0, root, 0);
+  checkTile(first, expected, 0);
   return new TileReader(first, (above, slot) => {
     const place = { prefix: above.childPrefix(slot), depth: above.depth + 6 };
     const known = place.depth < TOP_DEPTH ? top.get(topName(place)) : undefined;

@@ -14,6 +14,7 @@ import {
   LEAF,
   LINK,
   NONE,
+  packTile,
   parseLeaf,
   parseTile,
   prefixOf,
@@ -24,7 +25,7 @@ import {
   TILE_HEIGHT,
   TOP_DEPTH,
 } from "./map-tiles.ts";
-import type { StoredLeaf, TilePlace } from "./map-tiles.ts";
+import type { PackedTile, StoredLeaf, TilePlace } from "./map-tiles.ts";
 import { BatchProver } from "./batch-prover.ts";
 import { topName } from "./map-reader.ts";
 import { numberKey, numbersOfKey, positionOf, TOP_KEY } from "./records.ts";
@@ -51,8 +52,8 @@ export interface MapChange {
   /** Batch proof of the map before the epoch for the indices it changes. */
   readonly proof: Uint8Array;
   readonly puts: readonly KeyValue[];
-  /** Tiles of the top that differ from the epoch before. */
-  readonly changedTop: readonly Tile[];
+  /** Copies of the tiles of the top that differ from the epoch before; the tiles themselves go on changing. */
+  readonly changedTop: readonly PackedTile[];
   readonly added: number;
 }
 
@@ -126,7 +127,7 @@ export class MapWriter {
       root: this.#first().hashAt(1),
       proof,
       puts: update.puts,
-      changedTop: [...update.changedTop],
+      changedTop: [...update.changedTop].map(packTile),
       added: update.added,
     };
   }

@@ -3,6 +3,9 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "mocha";
 import { fsck } from "../../appservice/fsck.ts";
 import { LogWriter } from "../../appservice/log-writer.ts";
+import type { CommittedEpoch } from "../../appservice/log-writer.ts";
+import { unpackTile } from "../../appservice/store/map-tiles.ts";
+import { parseEpochRecord } from "../../shared/log/epoch-record.ts";
 import { openLog } from "../../appservice/open-log.ts";
 import type { WritableLog } from "../../appservice/open-log.ts";
 import { AUDIT_PROOFS_KEPT_MS, prune } from "../../appservice/pruning.ts";
@@ -21,12 +24,15 @@ describe("log writer", () => {
   beforeEach(async () => {
     log = await OwnLog.create();
     opened = await openLog(log);
+    handed = [];
   });
   afterEach(async () => {
     await opened.store.close();
     log.remove();
   });
 
+  /** Epochs as they were handed to readers. */
+  let handed: CommittedEpoch[];
   const open = (store: Store = opened.store): Promise<LogWriter> =>
     LogWriter.open({
       ...opened,
@@ -34,7 +40,10 @@ describe("log writer", () => {
       head: parseHead(opened.store.get(HEAD_KEY)!),
       keys: log.keys,
       maxChanges: 10,
-      handOver: () => Promise.resolve(),
+      handOver: (epoch) => {
+        handed.push(epoch);
+        return Promise.resolve();
+      },
     });
   const reopen = async (): Promise<void> => {
     await opened.store.close();
@@ -72,6 +81,24 @@ describe("log writer", () => {
       assert.equal(opened.head.epoch, persists ? 2 : 1);
     });
   }
+
+  it("hands over each epoch as it was, though the next is already built", async () => {
+    const writer = await open();
+    const closing: Promise<boolean>[] = [];
+    for (let i = 0; i < 6; i++) {
+      for (let user = 0; user < 5; user++) writer.submit(`@${user}.${i}:example.org`, utf8("{}"), 0);
+      log.clock.advance(1);
+      closing.push(writer.closeEpoch(log.clock.now()));
+    }
+    await Promise.all(closing);
+    await writer.flush();
+    assert.equal(handed.length, 6);
+    for (const { record, changedTop } of handed) {
+      const first = changedTop.find(({ depth }) => depth === 0);
+      assert(first);
+      assert.deepEqual(unpackTile(first).hashAt(1), parseEpochRecord(record).mapRoot);
+    }
+  });
 
   it("does not write where another has written", async () => {
     const [one, other] = [await open(), await open()];

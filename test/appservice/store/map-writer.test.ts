@@ -105,7 +105,7 @@ class TwoMaps {
 
   check(indices: readonly Hash[]): void {
     const top = new Map(this.writer.top().map((tile) => [topName(tile), unpackTile(packTile(tile))]));
-    checkReader(readMap(top, this.store, this.#cache), this.tree, indices);
+    checkReader(readMap(top, this.tree.root, this.store, this.#cache), this.tree, indices);
     for (const [epoch, { tree, root }] of this.settled) {
       checkReader(readSettledMap(epoch, root, this.store, this.#cache), tree, indices);
     }
