@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "mocha";
+import { systemClock } from "../../appservice/clock.ts";
+import { fsck } from "../../appservice/fsck.ts";
 import type { RunningLog } from "../../appservice/sequencer.ts";
 import type { EpochRecord } from "../../shared/log/epoch-record.ts";
+import { vrfOutput } from "../../shared/crypto/vrf.ts";
+import { parseEpochRecord } from "../../shared/log/epoch-record.ts";
 import { sha256 } from "../../shared/crypto/hash.ts";
 import type { Hash } from "../../shared/crypto/hash.ts";
 import { commit } from "../../shared/crypto/commitment.ts";
@@ -204,7 +208,6 @@ class Inspector {
 
   async #index(userId: string): Promise<Hash> {
     const { vrf_proof } = (JSON.parse(await this.running.directory.lookup(userId)) as LookupAnswer).user;
-    const { vrfOutput } = await import("../../shared/crypto/vrf.ts");
     return vrfOutput(decodeUnpadded(vrf_proof)).slice(0, 32);
   }
 }
@@ -242,6 +245,37 @@ describe("sequencer", () => {
       running = inspector.running = await log.start();
     }
     await inspector.check([...userIds, "@nobody:example.org"]);
+  });
+
+  it("answers soundly at every moment while epochs close as fast as they can", async function () {
+    this.timeout(60_000);
+    const busy = await OwnLog.create({}, Date.now() - 60_000);
+    const { sequencer, directory } = await busy.start({ clock: systemClock, maxChanges: 20, epochDelayMs: 1 });
+    const ends = Date.now() + 2_500;
+    const userAt = (i: number): string => `@busy${i % 700}:example.org`;
+    const write = async (from: number): Promise<void> => {
+      for (let i = from; Date.now() < ends; i += 61) {
+        const who = userAt(i);
+        await sequencer.submit({ userId: who, entry: entryOf(who, i), observedMs: Date.now() });
+      }
+    };
+    const seen = new Set<number>();
+    const read = async (from: number): Promise<void> => {
+      for (let i = from; Date.now() < ends; i += 13) {
+        const { head, user } = JSON.parse(await directory.lookup(userAt(i))) as LookupAnswer;
+        const { mapRoot, epoch } = parseEpochRecord(decodeUnpadded(head.record));
+        const index = vrfOutput(decodeUnpadded(user.vrf_proof)).slice(0, 32);
+        const leaf = user.leaf && { n: user.leaf.n, historyRoot: decodeUnpadded(user.leaf.history_root) };
+        assert.deepEqual(verifyMapProof(parseMapProof(decodeUnpadded(user.map_proof)), index, leaf), mapRoot);
+        seen.add(epoch);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    };
+    await Promise.all([...Array.from({ length: 60 }, (_, i) => write(i)), read(1), read(2)]);
+    assert(seen.size > 3, `${seen.size} epochs seen`);
+    await sequencer.close();
+    assert(await fsck(busy, () => undefined));
+    busy.remove();
   });
 
   it("gives every change a version of its own, at most eight per epoch", async () => {
