@@ -87,7 +87,8 @@ function judgeKeys(known: Known): KeyJudgement {
   const long = behind && nowMs - (memory.behindSinceMs ?? nowMs) >= STORE_BEHIND_LONG_AFTER_MS;
   if (long)
     findings.push(finding(known, "store-behind-long", String(known.n), { sinceMs: memory.behindSinceMs ?? nowMs }));
-  if (behind && hasLeftPin(known)) findings.push(finding(known, "pin-mismatch", `master ${known.store.masterKey ?? ""}`));
+  if (behind && hasLeftPin(known))
+    findings.push(finding(known, "pin-mismatch", `master ${known.store.masterKey ?? ""}`));
   if (memory.seen.length === 0 && !behind) memory.checkedKeys = [...keysOfStore(known.store).keys()];
   return { findings, pending: memory.seen, behind, againMs: nextLook(known) };
 }
