@@ -34,7 +34,7 @@ interface Step {
 }
 
 const STEPS: readonly Step[] = [
-  { name: "the change is only marked", reached: async () => await Promise.resolve(), delaysMs: [0] },
+  { name: "the change is only marked", reached: () => Promise.resolve(), delaysMs: [0] },
   {
     name: "the database is being written",
     reached: async ({ service }) => {
