@@ -104,7 +104,10 @@ export class OpenClient {
     const client = await open(this.#synapse, await this.#synapse.logIn(this.account), new Keyring());
     // An answer with the old identity that arrives during the reset would take the new private keys away again.
     const { userId } = this.account;
-    await eventually(`${userId} knows the lost identity`, async () => await client.crypto.userHasCrossSigningKeys(userId));
+    await eventually(
+      `${userId} knows the lost identity`,
+      async () => await client.crypto.userHasCrossSigningKeys(userId),
+    );
     await client.#setUpIdentity(true);
     return client;
   }
