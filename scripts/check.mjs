@@ -4,7 +4,7 @@ import { SetUpError, root, say, seconds } from "./set-up/step.mjs";
 
 const tools = [
   ["types", "tsc", ["-b", "--pretty"]],
-  ["lint", "eslint", [".", "--cache", "--cache-location", ".cache/eslint/", "--cache-strategy", "content", "--color"]],
+  ["lint", "eslint", [".", "--color"]],
   ["format", "prettier", [".", "--check", "--log-level", "warn", "--cache", "--cache-location", ".cache/prettier"]],
   ["imports", "depcruise", ["appservice", "client-plugin", "shared", "test", "--output-type", "err"]],
   ["unused", "knip", []],
