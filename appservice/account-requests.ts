@@ -2,7 +2,7 @@
 import { verifyEd25519 } from "../shared/crypto/ed25519.ts";
 import { parseEntry, type Entry } from "../shared/directory/entry.ts";
 import { verifyStatement } from "../shared/directory/statement.ts";
-import { canonicalJson, decodeUnpadded, encodeUnpadded, fromUtf8, utf8 } from "../shared/encoding.ts";
+import { canonicalJson, decodeUnpadded, encodeUnpadded, equalBytes, fromUtf8, utf8 } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import {
   MATRIX_NAMES,
@@ -16,6 +16,8 @@ import { ApiError } from "./api-error.ts";
 
 export interface AccountLog {
   newestEntry(userId: string): Promise<{ version: number; entry: Uint8Array; pending: boolean } | undefined>;
+  /** The root of a user's history when it had this many versions; undefined if it never had. */
+  historyRoot(userId: string, version: number): Promise<Uint8Array | undefined>;
   promise(
     userId: string,
   ): Promise<{ note: string; opening: Uint8Array; entry: Uint8Array; version: number } | undefined>;
@@ -66,19 +68,28 @@ export class AccountRequests {
 
   /** Puts a statement into a new version, if the newest master key signed it and its counter is the highest. */
   async state(userId: string, statement: Statement): Promise<StatementAnswer> {
-    const { version, entry } = await this.#newest(userId);
+    const { entry } = await this.#newest(userId);
     const masterKey = entry.masterKey?.kind === "key" ? entry.masterKey.key : undefined;
     if (masterKey === undefined) throw new ApiError("bad-request", "the account has no master key in the log");
     verifyOr("the statement is not signed by the newest master key", () =>
       verifyStatement(statement, userId, masterKey),
     );
-    if (statement.since.version > version) throw new ApiError("bad-request", "the statement is since a later version");
+    await this.#checkSince(userId, statement.since);
     const current = entry.statement;
     if (current?.master_key === statement.master_key && current.counter >= statement.counter) {
       throw new ApiError("bad-request", "the counter of a statement must be above the one before");
     }
     const expected = await this.#parts.observer.state(userId, statement);
     return expected === undefined ? {} : { version_expected: expected };
+  }
+
+  /** A client would see in each version that repeats it a statement about another past than this one. */
+  async #checkSince(userId: string, { version, root }: Statement["since"]): Promise<void> {
+    const merged = version < 1 ? undefined : await this.#parts.log.historyRoot(userId, version);
+    if (merged === undefined) throw new ApiError("bad-request", "the statement is since a later version");
+    if (!equalBytes(merged, decodeUnpadded(root))) {
+      throw new ApiError("bad-request", "the statement is since another version than the one in the log");
+    }
   }
 
   /** Notes that the account's devices know a version. Signed by the self-signing key of the newest entry. */

@@ -211,7 +211,7 @@ export class LogWriter {
    * checked the signature. Throws `VerificationError` if the history never had that root.
    */
   async acknowledge(userId: string, version: number, historyRoot: Hash, signature: Uint8Array): Promise<void> {
-    const root = this.#history(userId)?.rootAt(version);
+    const root = this.historyRoot(userId, version);
     if (root === undefined || !equalBytes(root, historyRoot)) {
       throw new VerificationError("bad-consistency", "the history never had the acknowledged root");
     }
@@ -242,6 +242,11 @@ export class LogWriter {
       return { key: versionKey(position, version), value: ERASED_VERSION };
     });
     await this.#parts.store.commit({ puts });
+  }
+
+  /** The root of a user's history when it had this many versions; undefined if it never had. */
+  historyRoot(userId: string, version: number): Hash | undefined {
+    return this.#history(userId)?.rootAt(version);
   }
 
   #history(userId: string): HistoryReader | undefined {

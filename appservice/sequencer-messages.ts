@@ -45,6 +45,7 @@ export interface EpochMessage {
 export interface SequencerCalls {
   submit(userId: string, entry: Uint8Array, observedMs: number): { version: number; mergedIn: number | undefined };
   newestEntry(userId: string): { version: number; entry: Uint8Array; pending: boolean } | undefined;
+  historyRoot(userId: string, version: number): Uint8Array | undefined;
   promise(
     userId: string,
     nowMs: number,

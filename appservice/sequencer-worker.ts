@@ -134,6 +134,7 @@ class SequencerThread {
         await this.#proving.get(userId);
         return writer.promise(userId, nowMs);
       },
+      historyRoot: (...args) => writer.historyRoot(...args),
       acknowledge: (...args) => writer.acknowledge(...args),
       erase: (...args) => writer.erase(...args),
       succeed: (successor) => {

@@ -204,6 +204,11 @@ export class Sequencer {
     return this.#parts.thread.call("newestEntry", userId);
   }
 
+  /** The root of a user's merged history when it had this many versions; undefined if it never had. */
+  historyRoot(userId: string, version: number): Promise<Hash | undefined> {
+    return this.#parts.thread.call("historyRoot", userId, version);
+  }
+
   /** A promise for the newest pending change of a user, once that is durable; undefined if nothing is, or nothing may be signed. */
   async promise(userId: string): Promise<GivenPromise | undefined> {
     if (this.#reason !== undefined) return undefined;
