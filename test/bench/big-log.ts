@@ -1,5 +1,9 @@
 /** A log with many users, made as fast as the store allows: indices are hashes instead of VRF outputs. */
 import { hash, randomFillSync } from "node:crypto";
+import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { LAYOUT } from "../../appservice/create-log.ts";
 import type { LogWriter as Writer } from "../../appservice/log-writer.ts";
 import { LogWriter } from "../../appservice/log-writer.ts";
 import { openLog } from "../../appservice/open-log.ts";
@@ -42,9 +46,32 @@ export async function openWriter(
   return { writer, close };
 }
 
-/** A log of `users` users with one version each. `progress` is told how many there are. */
-export async function createBigLog(users: number, progress: (done: number) => void): Promise<OwnLog> {
-  const log = await OwnLog.create({ settle_ms: SETTLE_DEFAULT_MS, heartbeat_ms: 60_000 }, Date.now() - DAY_MS);
+const CONFIGURATION = { settle_ms: SETTLE_DEFAULT_MS, heartbeat_ms: 60_000 };
+/** Logs of earlier runs. */
+const KEPT = fileURLToPath(new URL("../../.cache/bench", import.meta.url));
+
+/**
+ * A log of `users` users with one version each, and how many were loaded a second; undefined: it is a copy of one that an
+ * earlier run made. `fresh`: make it again. `progress` is told how many there are.
+ */
+export async function bigLog(
+  users: number,
+  fresh: boolean,
+  progress: (done: number) => void,
+): Promise<{ readonly log: OwnLog; readonly perSecond: number | undefined }> {
+  const kept = join(KEPT, `${LAYOUT.replaceAll(" ", "-")}-${users}`);
+  if (fresh) rmSync(kept, { recursive: true, force: true });
+  const perSecond = existsSync(kept) ? undefined : await load(users, kept, progress);
+  return { log: OwnLog.copyOf(kept, CONFIGURATION), perSecond };
+}
+
+/** Makes a log in `directory`, which is there only when it is whole. */
+async function load(users: number, directory: string, progress: (done: number) => void): Promise<number> {
+  const unfinished = `${directory}.unfinished`;
+  rmSync(unfinished, { recursive: true, force: true });
+  const started = performance.now();
+  mkdirSync(unfinished, { recursive: true });
+  const log = await OwnLog.create(CONFIGURATION, Date.now() - DAY_MS, unfinished);
   const { writer, close } = await openWriter(log, MAX_CHANGES_PER_EPOCH);
   for (let start = 0; start < users; start += MAX_CHANGES_PER_EPOCH) {
     const end = Math.min(users, start + MAX_CHANGES_PER_EPOCH);
@@ -54,5 +81,6 @@ export async function createBigLog(users: number, progress: (done: number) => vo
     progress(end);
   }
   await close();
-  return log;
+  renameSync(unfinished, directory);
+  return (users / (performance.now() - started)) * 1_000;
 }

@@ -1,12 +1,12 @@
 /** A real log in a temporary directory: database, anchor and keys, with a clock that the test moves. */
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, linkSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Clock } from "../../appservice/clock.ts";
-import { createLog } from "../../appservice/create-log.ts";
-import { writeKeys } from "../../appservice/keys-file.ts";
+import { createLog, databaseOf } from "../../appservice/create-log.ts";
+import { readKeys, writeKeys } from "../../appservice/keys-file.ts";
 import type { LogKeys } from "../../appservice/log-settings.ts";
 import { startSequencer } from "../../appservice/sequencer.ts";
 import type { RunningLog, SequencerOptions } from "../../appservice/sequencer.ts";
@@ -109,14 +109,36 @@ export class OwnLog {
     this.configuration = configuration;
   }
 
-  static async create(changes: Partial<Configuration> = {}, startMs: number = START_MS): Promise<OwnLog> {
-    const directory = mkdtempSync(join(tmpdir(), "ckv-log-"));
+  static async create(
+    changes: Partial<Configuration> = {},
+    startMs: number = START_MS,
+    directory: string = mkdtempSync(join(tmpdir(), "ckv-log-")),
+  ): Promise<OwnLog> {
     const keys = randomKeys();
     const log = new OwnLog(directory, keys, configurationOf(keys, changes), startMs);
     writeKeys(log.keysFile, keys);
     const { dataDirectory, anchorFile, keysFile, configuration, clock } = log;
     const configurationText = formatConfiguration(configuration);
     await createLog({ dataDirectory, anchorFile, keysFile, configurationText, nowMs: clock.now() });
+    return log;
+  }
+
+  /**
+   * A copy, in a directory beside it, of a closed log that was made with the same `changes`. Tables of LevelDB never change
+   * once they are written, so both share them.
+   */
+  static copyOf(kept: string, changes: Partial<Configuration> = {}): OwnLog {
+    const directory = mkdtempSync(`${kept}.copy-`);
+    const keys = readKeys(join(kept, "keys.json"));
+    const log = new OwnLog(directory, keys, configurationOf(keys, changes), Date.now());
+    const database = databaseOf(log.dataDirectory);
+    mkdirSync(database, { recursive: true });
+    for (const file of ["keys.json", "anchor"]) copyFileSync(join(kept, file), join(directory, file));
+    for (const file of readdirSync(databaseOf(join(kept, "data")))) {
+      const [source, target] = [join(databaseOf(join(kept, "data")), file), join(database, file)];
+      if (file.endsWith(".ldb")) linkSync(source, target);
+      else copyFileSync(source, target);
+    }
     return log;
   }
 
