@@ -24,6 +24,7 @@ const tasks = {
     needs: [...toolchain, setUpSynapse],
     steps: [(args) => runTool("node", ["test/support/demo/start.ts", ...args])],
   },
+  fuzz: { needs: toolchain, steps: [(args) => runTool("node", ["test/fuzz/main.ts", ...args])] },
   bench: { needs: everything, steps: [(args) => runTool("node", ["test/bench/main.ts", ...args])] },
 };
 

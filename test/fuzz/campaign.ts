@@ -1,0 +1,197 @@
+/** One target under Jazzer.js (libFuzzer): built, run for a time, its new inputs minimised and kept. */
+import { spawn } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { createInterface } from "node:readline";
+import { build } from "vite";
+import { sha256 } from "../../shared/crypto/hash.ts";
+import { encodeHex } from "../../shared/encoding.ts";
+import { readInputs, writeInputs } from "./inputs.ts";
+import type { FuzzTarget } from "./target.ts";
+
+const repository = join(import.meta.dirname, "..", "..");
+const cache = join(repository, ".cache", "fuzz");
+const jazzer = join(repository, "node_modules", "@jazzer.js", "core", "dist", "cli.js");
+
+/** What is kept of a corpus: the shortest inputs, up to so many bytes in all and in one. */
+const KEPT_BYTES = 24_576;
+const KEPT_INPUT_BYTES = 2_048;
+/** No input is longer than this, or than one and a half times the longest seed. */
+const INPUT_BYTES = 4_096;
+/** Wall time after which one input has hung for good. A slow one is found by the CPU time it took (target.ts). */
+const STUCK_MS = 60_000;
+const FINDING = 77;
+
+export interface Outcome {
+  readonly target: string;
+  readonly seconds: number;
+  readonly runs: number;
+  readonly edges: number;
+  readonly features: number;
+  readonly keptInputs: number;
+  readonly keptBytes: number;
+  readonly findings: number;
+}
+
+/** What libFuzzer told last. */
+interface Progress {
+  readonly runs: number;
+  readonly edges: number;
+  readonly features: number;
+}
+
+/** Fuzzes one target for so many seconds, from its seeds and what is kept. `say`: progress, a line at a time. */
+export async function runTarget(name: string, seconds: number, say: (line: string) => void): Promise<Outcome> {
+  const { target } = (await import(`./targets/${name}.ts`)) as { readonly target: FuzzTarget };
+  const seeds = target.seeds();
+  const directory = join(cache, name);
+  const [working, found, merged] = ["working", "found", "merged"].map((part) => join(directory, part)) as [
+    string,
+    string,
+    string,
+  ];
+  rmSync(directory, { recursive: true, force: true });
+  for (const path of [working, found, merged]) mkdirSync(path, { recursive: true });
+  for (const input of [...seeds, ...readInputs("corpus", name), ...readInputs("regressions", name)]) {
+    writeFileSync(join(working, encodeHex(sha256(input))), input);
+  }
+  const module = await bundle(name, directory);
+  const maxBytes = Math.max(INPUT_BYTES, ...seeds.map(({ length }) => Math.ceil(length * 1.5)));
+  const limits = [`-max_len=${maxBytes}`, "-rss_limit_mb=1024"];
+  const started = performance.now();
+  const { progress, status, output } = await fuzz(
+    [
+      module,
+      working,
+      "--",
+      ...limits,
+      `-max_total_time=${seconds}`,
+      `-artifact_prefix=${found}/`,
+      "-use_value_profile=1",
+    ],
+    (line) => {
+      say(`${name}: ${line}`);
+    },
+  );
+  const tookSeconds = (performance.now() - started) / 1_000;
+  if (status !== 0 && status !== FINDING)
+    throw new Error(`${name}: the fuzzer ended with status ${status}:\n${output}`);
+  const findings = readDirectory(found);
+  if (status === FINDING) say(`${name}: FOUND\n${output}`);
+  keepFindings(name, findings);
+  const kept =
+    findings.length > 0
+      ? readInputs("corpus", name)
+      : await keepCorpus(name, { module, working, merged, limits }, seeds);
+  return {
+    target: name,
+    seconds: tookSeconds,
+    ...progress,
+    keptInputs: kept.length,
+    keptBytes: kept.reduce((sum, { length }) => sum + length, 0),
+    findings: status === FINDING ? Math.max(1, findings.length) : 0,
+  };
+}
+
+/** The target and all it imports of this repository as one file of JavaScript, which Jazzer.js can instrument. */
+async function bundle(name: string, directory: string): Promise<string> {
+  const entry = join(directory, "entry.ts");
+  const [helpers, file] = [join(import.meta.dirname, "target.ts"), join(import.meta.dirname, "targets", `${name}.ts`)];
+  writeFileSync(
+    entry,
+    `import { withoutHang } from ${JSON.stringify(helpers)};
+import { target } from ${JSON.stringify(file)};
+const run = withoutHang(target);
+target.seeds().forEach(run);
+export function fuzz(input) { run(input); }
+`,
+  );
+  await build({
+    configFile: false,
+    root: repository,
+    logLevel: "error",
+    build: {
+      ssr: entry,
+      outDir: join(directory, "bundle"),
+      target: "node24",
+      minify: false,
+      rolldownOptions: { output: { entryFileNames: "target.mjs" } },
+    },
+  });
+  return join(directory, "bundle", "target.mjs");
+}
+
+const COUNTS = /^#(\d+)\s.*cov: (\d+) ft: (\d+)/;
+const TOLD_EVERY_MS = 30_000;
+
+/** Runs the fuzzer; `tell` gets a line now and then. `output`: what it printed last. */
+async function fuzz(
+  args: readonly string[],
+  tell: (line: string) => void,
+): Promise<{ readonly progress: Progress; readonly status: number; readonly output: string }> {
+  const [module = "", directory = "", ...rest] = args;
+  const child = spawn(process.execPath, [jazzer, module, directory, "--sync", `--timeout=${STUCK_MS}`, ...rest], {
+    cwd: repository,
+    env: { ...process.env, NODE_OPTIONS: `--import=${join(import.meta.dirname, "addon.ts")}` },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let progress: Progress = { runs: 0, edges: 0, features: 0 };
+  let toldMs = performance.now();
+  const last: string[] = [];
+  const take = (line: string): void => {
+    last.push(line);
+    if (last.length > 60) last.shift();
+    const [, runs, edges, features] = COUNTS.exec(line) ?? [];
+    const done = /^Done (\d+) runs/.exec(line)?.[1];
+    if (done !== undefined) progress = { ...progress, runs: Number(done) };
+    if (runs === undefined) return;
+    progress = { runs: Number(runs), edges: Number(edges), features: Number(features) };
+    if (performance.now() - toldMs < TOLD_EVERY_MS) return;
+    toldMs = performance.now();
+    tell(`${progress.runs} runs, ${progress.edges} edges`);
+  };
+  for (const stream of [child.stdout, child.stderr]) createInterface({ input: stream }).on("line", take);
+  const status = await new Promise<number>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", (code) => {
+      resolve(code ?? -1);
+    });
+  });
+  return { progress, status, output: last.join("\n") };
+}
+
+interface Merge {
+  readonly module: string;
+  readonly working: string;
+  readonly merged: string;
+  readonly limits: readonly string[];
+}
+
+/** The fewest inputs that reach all that was reached, of them the shortest: they replace what was kept. */
+async function keepCorpus(
+  name: string,
+  { module, working, merged, limits }: Merge,
+  seeds: readonly Uint8Array[],
+): Promise<readonly Uint8Array[]> {
+  const { status, output } = await fuzz([module, merged, working, "--", "-merge=1", ...limits], () => undefined);
+  if (status !== 0) throw new Error(`${name}: merging ended with status ${status}:\n${output}`);
+  const isSeed = new Set(seeds.map((seed) => Buffer.from(seed).toString("base64")));
+  const inputs = readDirectory(merged)
+    .filter((input) => input.length <= KEPT_INPUT_BYTES && !isSeed.has(Buffer.from(input).toString("base64")))
+    .sort((a, b) => a.length - b.length || Buffer.compare(a, b));
+  let room = KEPT_BYTES;
+  const kept = inputs.filter(({ length }) => (room -= length) >= 0);
+  writeInputs("corpus", name, kept);
+  return kept;
+}
+
+/** Adds the inputs of findings to those that are replayed for good. */
+function keepFindings(name: string, findings: readonly Uint8Array[]): void {
+  if (findings.length > 0) writeInputs("regressions", name, [...readInputs("regressions", name), ...findings]);
+}
+
+function readDirectory(directory: string): Buffer[] {
+  return readdirSync(directory)
+    .map((file) => basename(file))
+    .map((file) => readFileSync(join(directory, file)));
+}
