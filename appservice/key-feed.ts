@@ -208,7 +208,8 @@ export class KeyFeed {
 }
 
 /** Users who join `roomId` according to these events. */
-function joinsOf(events: readonly MatrixEvent[], roomId: string): readonly string[] {
+/** Who joined the room, by the events that say so; what has another form is passed over. */
+export function joinsOf(events: readonly MatrixEvent[], roomId: string): readonly string[] {
   return events.flatMap((event) => {
     const ofRoom = event.type === "m.room.member" && (event.room_id === undefined || event.room_id === roomId);
     const content = event.content as { readonly membership?: unknown } | null | undefined;

@@ -111,7 +111,8 @@ async function exchange(base: string, token: OpenIdToken): Promise<string> {
   return userId;
 }
 
-function subjectOf(answer: string): string | undefined {
+/** The user whom an answer of `openid/userinfo` names; undefined if it names none. */
+export function subjectOf(answer: string): string | undefined {
   try {
     return parseUserId((JSON.parse(answer) as { readonly sub?: unknown } | null)?.sub);
   } catch {

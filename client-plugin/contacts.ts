@@ -309,7 +309,8 @@ interface Bucket {
   readonly records: readonly StateRecord[];
 }
 
-function parseBucket(type: string, text: string): Bucket {
+/** A bucket from its decrypted text. Records of kinds unknown here are left out. Throws `malformed`. */
+export function parseBucket(type: string, text: string): Bucket {
   const value = parseJson(text, { maxBytes: MAX_BUCKET_BYTES, maxDepth: 8 }) as unknown as Bucket;
   if (typeof value.writer !== "string" || !Number.isSafeInteger(value.counter) || !Array.isArray(value.records)) {
     throw new VerificationError("malformed", "not a bucket of account state");

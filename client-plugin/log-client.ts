@@ -176,7 +176,7 @@ async function fromWellKnown(transport: Transport, client: ClientLike, serverNam
 }
 
 /** https, but on loopback. Throws `malformed`. */
-function checkTransport(wellKnown: WellKnown): WellKnown {
+export function checkTransport(wellKnown: WellKnown): WellKnown {
   const url = new URL(wellKnown.service_url);
   if (url.protocol !== "https:" && !isLoopback(url.hostname)) {
     throw new VerificationError("malformed", "the service URL is not https");
