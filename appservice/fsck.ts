@@ -1,7 +1,6 @@
 /** `matrix-ckv fsck`: is a stopped log whole, and does it fit its anchor? */
-import { readNewestSettings, rootAt, checkHead, checkLayout } from "./open-log.ts";
+import { readNewestSettings, rootAt, checkHead, checkLayout, ForeignAnchorError, openAnchored } from "./open-log.ts";
 import { databaseOf } from "./create-log.ts";
-import { openCheckpoint } from "../shared/log/checkpoint.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { judgeAnchor } from "./start-checks.ts";
 import { openAnchor } from "./store/anchor.ts";
@@ -44,12 +43,13 @@ async function checkLog(store: Store, anchorFile: string, report: (report: Check
     const settings = readNewestSettings(store, head.epoch);
     const database = checkHead(store, head, settings);
     const note = openAnchor(anchorFile).read();
-    const anchored = note === undefined ? undefined : openCheckpoint(note, settings.logKey);
+    const anchored = note === undefined ? undefined : openAnchored(note, settings, anchorFile);
     const anchor = judgeAnchor(database, anchored, (size) => rootAt(store, size));
     const fits = anchor.action !== "refuse" || problem(anchor.reason);
     return (await checkStore(store, head.epoch, settings.configuration.settle_ms, report)) && fits;
   } catch (error) {
-    if (error instanceof IntegrityError || error instanceof VerificationError) return problem(error.message);
+    const isFinding = [IntegrityError, VerificationError, ForeignAnchorError].some((type) => error instanceof type);
+    if (isFinding) return problem((error as Error).message);
     throw error;
   }
 }

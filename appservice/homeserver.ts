@@ -107,6 +107,15 @@ export class Homeserver {
     return Array.isArray(versions) ? versions.filter((version) => typeof version === "string") : [];
   }
 
+  /** Milliseconds since the Unix epoch as the homeserver has it, to the second; undefined if it does not tell. */
+  async timeMs(): Promise<number | undefined> {
+    const target = new URL(`${this.#url}/_matrix/client/versions`);
+    const response = await this.#fetch(target, "GET versions", "GET", {});
+    await response.body?.cancel();
+    const timeMs = Date.parse(response.headers.get("date") ?? "");
+    return Number.isNaN(timeMs) ? undefined : timeMs;
+  }
+
   /** Id of the room behind an alias, or undefined. */
   async resolveAlias(alias: string): Promise<string | undefined> {
     const answer = await this.#json("bot", "GET", `/v3/directory/room/${encodeURIComponent(alias)}`).catch(

@@ -1,6 +1,7 @@
 /** Opens an existing log for its writer, and says whether it may be written. */
 import { openCheckpoint } from "../shared/log/checkpoint.ts";
 import { decodeUnpadded, equalBytes, fromUtf8 } from "../shared/encoding.ts";
+import { VerificationError } from "../shared/errors.ts";
 import { publicKeyOf } from "../shared/crypto/ed25519.ts";
 import { parseVkey } from "../shared/crypto/signed-note.ts";
 import { vrfPublicKey } from "../shared/crypto/vrf.ts";
@@ -8,12 +9,13 @@ import { parseEpochRecord } from "../shared/log/epoch-record.ts";
 import { LOG_DOMAINS, rangeHash } from "../shared/merkle/tree.ts";
 import type { Hash } from "../shared/crypto/hash.ts";
 import { databaseOf, LAYOUT } from "./create-log.ts";
+import { forkEvidence, keepEvidence } from "./fork-evidence.ts";
 import { readSettings } from "./log-settings.ts";
 import type { LogKeys, LogSettings } from "./log-settings.ts";
 import { indexProver } from "./native-vrf.ts";
 import type { IndexProver } from "./native-vrf.ts";
 import { judgeAnchor, judgeExternalHead } from "./start-checks.ts";
-import type { ExternalHead, Head } from "./start-checks.ts";
+import type { Head, Refusal } from "./start-checks.ts";
 import { openAnchor } from "./store/anchor.ts";
 import type { Anchor } from "./store/anchor.ts";
 import { openLevelStore } from "./store/level-store.ts";
@@ -29,8 +31,22 @@ export class ForeignKeysError extends Error {
   readonly exitCode = 78;
 
   constructor(name: string) {
-    super(`the ${name} key in the keys file is not the one of this log`);
+    super(
+      `the ${name} key in the keys file does not match this log's configuration: these are the keys of another log. Next: set "keys" in the configuration to the file that was made with this database`,
+    );
     this.name = "ForeignKeysError";
+  }
+}
+
+/** The anchor file is that of another log, or no anchor at all. */
+export class ForeignAnchorError extends Error {
+  override readonly name = "ForeignAnchorError";
+  /** sysexits.h EX_CONFIG. */
+  readonly exitCode = 78;
+
+  constructor(file: string, origin: string, options: { readonly cause: unknown }) {
+    const cause = `${file} holds no head that the key of ${origin} signed`;
+    super(`${cause}. Next: set "anchor" in the configuration to the anchor of this log`, options);
   }
 }
 
@@ -42,8 +58,11 @@ export interface WritableLog {
   readonly proveIndex: IndexProver;
   /** Why nothing may be signed on this database; undefined if it fits its anchor. */
   readonly refusal: string | undefined;
-  /** Why nothing may be signed, with what is known of the log outside this machine; undefined if it may. */
-  judge(external: ExternalHead, wasPosted: boolean): string | undefined;
+  /**
+   * Why nothing may be signed, with what is known of the log outside this machine: the newest head in the epochs room (a
+   * note), or `room-empty`. Undefined if it may. Throws `VerificationError` on a head that the log's key did not sign.
+   */
+  judge(room: string, wasPosted: boolean): string | undefined;
 }
 
 export interface LogPlace {
@@ -62,7 +81,8 @@ export async function openLog({ dataDirectory, anchorFile, keys }: LogPlace): Pr
     checkKeys(settings, keys);
     const anchor = openAnchor(anchorFile);
     const database = checkHead(store, head, settings);
-    const refusal = checkAnchor(store, anchor, head, database, settings);
+    const judged: JudgedLog = { store, dataDirectory, head, database, settings };
+    const refusal = checkAnchor(judged, anchor, anchorFile);
     return {
       store,
       anchor,
@@ -70,9 +90,10 @@ export async function openLog({ dataDirectory, anchorFile, keys }: LogPlace): Pr
       settings,
       proveIndex: indexProver(keys.vrfSeed),
       refusal,
-      judge(external, wasPosted) {
+      judge(room, wasPosted) {
+        const external = room === "room-empty" ? room : openCheckpoint(room, settings.logKey);
         const verdict = judgeExternalHead(database, external, wasPosted, (size) => rootAt(store, size));
-        return verdict.action === "refuse" ? verdict.reason : undefined;
+        return verdict.action === "refuse" ? tellRefusal(judged, verdict, room) : undefined;
       },
     };
   } catch (error) {
@@ -117,17 +138,41 @@ export function checkHead(reads: Reads, { epoch, note }: StoredHead, { logKey }:
   return { size, root };
 }
 
+/** A log whose head is verified and that is now held against what is known of it elsewhere. */
+interface JudgedLog {
+  readonly store: Store;
+  readonly dataDirectory: string;
+  readonly head: StoredHead;
+  readonly database: Head;
+  readonly settings: LogSettings;
+}
+
 /** Brings the anchor up if the process ended before it was written; returns why nothing may be signed, if so. */
-function checkAnchor(
-  store: Store,
-  anchor: Anchor,
-  head: StoredHead,
-  database: Head,
-  { logKey }: LogSettings,
-): string | undefined {
+function checkAnchor(log: JudgedLog, anchor: Anchor, file: string): string | undefined {
   const note = anchor.read();
-  const anchored = note === undefined ? undefined : openCheckpoint(note, logKey);
-  const verdict = judgeAnchor(database, anchored, (size) => rootAt(store, size));
-  if (verdict.action === "roll-forward") anchor.replace(note, head.note);
-  return verdict.action === "refuse" ? verdict.reason : undefined;
+  const anchored = note === undefined ? undefined : openAnchored(note, log.settings, file);
+  const verdict = judgeAnchor(log.database, anchored, (size) => rootAt(log.store, size));
+  if (verdict.action === "roll-forward") anchor.replace(note, log.head.note);
+  return verdict.action === "refuse" ? tellRefusal(log, verdict, note ?? "") : undefined;
+}
+
+/** The head in the anchor. Throws `ForeignAnchorError` if this log's key did not sign it. */
+export function openAnchored(note: string, { logKey }: LogSettings, file: string): Head {
+  try {
+    return openCheckpoint(note, logKey);
+  } catch (error) {
+    if (error instanceof VerificationError) throw new ForeignAnchorError(file, logKey.name, { cause: error });
+    throw error;
+  }
+}
+
+/** The reason, and where the evidence is if the log's key has signed two histories. */
+function tellRefusal(log: JudgedLog, { reason, isFork }: Refusal, other: string): string {
+  if (!isFork) return reason;
+  const { store, dataDirectory, head, settings } = log;
+  const { size } = openCheckpoint(other, settings.logKey);
+  const { log_key: logKey } = settings.configuration;
+  const later = { note: head.note, size: log.database.size };
+  const evidence = forkEvidence(logKey, { note: other, size }, later, logHashes(store));
+  return `${reason}. The evidence is in ${keepEvidence(dataDirectory, `head-fork-${size}`, evidence)}`;
 }

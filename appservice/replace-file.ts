@@ -1,3 +1,4 @@
+import { closeSync, fsyncSync, openSync, renameSync, writeFileSync } from "node:fs";
 import { open, rename } from "node:fs/promises";
 import { dirname } from "node:path";
 
@@ -14,4 +15,17 @@ export async function replaceFile(file: string, text: string): Promise<void> {
   await rename(staged, file);
   const directory = await open(dirname(file), "r");
   await directory.sync().finally(() => directory.close());
+}
+
+/** The same, at once. */
+export function replaceFileSync(file: string, text: string): void {
+  const staged = `${file}.new`;
+  writeFileSync(staged, text, { mode: 0o600, flush: true });
+  renameSync(staged, file);
+  const directory = openSync(dirname(file), "r");
+  try {
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
+  }
 }

@@ -1,7 +1,7 @@
 /** The newest published head into the epochs room: in order, at least once, at the room's own rate. */
-import { openCheckpoint, type Checkpoint } from "../shared/log/checkpoint.ts";
+import { openCheckpoint, parseCheckpoint, type Checkpoint } from "../shared/log/checkpoint.ts";
 import { parseEpochRecord } from "../shared/log/epoch-record.ts";
-import type { NoteKey } from "../shared/crypto/signed-note.ts";
+import { parseNote, type NoteKey } from "../shared/crypto/signed-note.ts";
 import { encodeUnpadded, equalBytes, taggedHash } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { MATRIX_NAMES, parseEpochContent } from "../shared/messages.ts";
@@ -74,6 +74,21 @@ function openHead(content: object, logKey: NoteKey): { checkpoint: Checkpoint; n
   }
 }
 
+/** Whether the room holds heads of a log with this key's name that another key signed. Throws HomeserverError. */
+export async function holdsForeignHead(room: EpochsRoom, roomId: string, logKey: NoteKey): Promise<boolean> {
+  const contents = await room.newestContents(roomId, MATRIX_NAMES.epoch, HEADS_READ);
+  return contents.some((content) => originIn(content) === logKey.name && openHead(content, logKey).length === 0);
+}
+
+function originIn(content: object): string | undefined {
+  try {
+    return parseCheckpoint(parseNote(parseEpochContent(content).checkpoint).text).origin;
+  } catch (error) {
+    if (error instanceof VerificationError) return undefined;
+    throw error;
+  }
+}
+
 /** Whether this store has ever posted a head. */
 export async function hasPosted(store: PostedStore): Promise<boolean> {
   return (await store.getCursor(POSTED_CURSOR)) !== undefined;
@@ -99,7 +114,8 @@ export async function publishHeads(heads: AsyncIterable<PublishedHead>, parts: P
   let changed = true;
   for await (const head of heads) {
     changed ||= hasChanges(head.record);
-    if (clock.now() - postedMs < (changed ? rate.everyMs : rate.idleEveryMs)) continue;
+    const isDue = clock.now() - postedMs >= (changed ? rate.everyMs : rate.idleEveryMs);
+    if (!isDue && !isFinal(head)) continue;
     try {
       await post(head, parts);
     } catch (error) {
@@ -111,6 +127,11 @@ export async function publishHeads(heads: AsyncIterable<PublishedHead>, parts: P
     changed = false;
     await store.setCursor(POSTED_CURSOR, String(postedMs));
   }
+}
+
+/** Nothing comes after the head that names a successor. */
+function isFinal({ configurationText }: PublishedHead): boolean {
+  return (JSON.parse(configurationText) as { readonly successor?: unknown }).successor !== undefined;
 }
 
 function hasChanges(record: Uint8Array): boolean {

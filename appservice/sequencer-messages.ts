@@ -1,5 +1,4 @@
 /** What the main thread and the thread of the sequencer say to each other. */
-import type { Head } from "./start-checks.ts";
 import type { LogReference } from "../shared/directory/configuration.ts";
 import type { PackedTile } from "./store/map-tiles.ts";
 import type { LogKeys } from "./log-settings.ts";
@@ -53,7 +52,7 @@ export interface SequencerCalls {
   acknowledge(userId: string, version: number, historyRoot: Uint8Array, signature: Uint8Array): undefined;
   erase(userId: string, versions: readonly number[], nowMs: number): undefined;
   succeed(successor: LogReference): undefined;
-  judge(external: Head | "room-empty", wasPosted: boolean): { refusal: string | undefined };
+  judge(room: string, wasPosted: boolean): { refusal: string | undefined };
   /**
    * `closed`: false if the time did not advance, or for the `problem`. `taken`: calls of `submit` that came before.
    * `pending`: users whose changes the next epoch could merge.

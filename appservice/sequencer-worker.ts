@@ -140,7 +140,7 @@ class SequencerThread {
       succeed: (successor) => {
         writer.adjust({ successor });
       },
-      judge: (external, wasPosted) => ({ refusal: this.#log.judge(external, wasPosted) }),
+      judge: (room, wasPosted) => ({ refusal: this.#log.judge(room, wasPosted) }),
       closeEpoch: (nowMs) => this.#closeEpoch(nowMs),
       flush: () => writer.flush(),
       close: () => this.#close(),

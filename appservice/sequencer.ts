@@ -14,7 +14,6 @@ import { Publication } from "./publication.ts";
 import type { Cosign, PublishedHead } from "./publication.ts";
 import { SequencerThread } from "./sequencer-thread.ts";
 import type { ConfigurationSettings, OpenedLog } from "./sequencer-messages.ts";
-import { openCheckpoint } from "../shared/log/checkpoint.ts";
 import { closedEntry } from "../shared/directory/entry.ts";
 import type { LogReference } from "../shared/directory/configuration.ts";
 import type { Hash } from "../shared/crypto/hash.ts";
@@ -40,6 +39,8 @@ export interface SequencerOptions {
   readonly epochDelayMs?: number;
   /** Users in one epoch; an epoch closes at once when that many wait. */
   readonly maxChanges?: number;
+  /** Why no epoch may be dated `nowMs`; undefined if one may. */
+  readonly clockProblem?: (nowMs: number) => string | undefined;
   /** Whether nothing is signed until `setExternalHead` was called. Default true; false only where there is no room. */
   readonly strictStart?: boolean;
 }
@@ -139,6 +140,8 @@ export class Sequencer {
   /** Whether epochs may close, and if not, why. Written by `#allow` and `#refuse`. */
   #reason: string | undefined;
   #refused: boolean;
+  /** Whether the room was asked, and fits. Written by `#judge`. */
+  #fits = false;
   /** Why the last epoch could not close, where that may pass. */
   #problem: string | undefined;
   /** Changes sent to the thread. */
@@ -248,10 +251,15 @@ export class Sequencer {
    * Signing begins if that fits the database; if not, nothing is signed, and `status` says why.
    */
   setExternalHead(head: string): void {
-    if (this.#refused) return;
+    if (this.#parts.opened.refusal !== undefined) return;
     this.#judge(head).catch((error: unknown) => {
       this.#fail(error);
     });
+  }
+
+  /** Whether the database was found to fit its anchor and the room: only then are its heads posted anew. */
+  get fits(): boolean {
+    return this.#fits;
   }
 
   /** The published head, then every newer one; a slow reader gets the newest only. Ends when `signal` is aborted. */
@@ -290,11 +298,10 @@ export class Sequencer {
   }
 
   async #judge(head: string): Promise<void> {
-    const { opened, marks, thread } = this.#parts;
+    const { marks, thread } = this.#parts;
     const wasPosted = (await marks.getCursor(POSTED_CURSOR)) !== undefined;
-    const { logKey } = readSettings(opened.configurationText);
-    const external = head === "room-empty" ? head : openCheckpoint(head, logKey);
-    const { refusal } = await thread.call("judge", external, wasPosted);
+    const { refusal } = await thread.call("judge", head, wasPosted);
+    this.#fits = refusal === undefined;
     if (refusal === undefined) this.#allow();
     else this.#refuse(refusal);
   }
@@ -322,6 +329,8 @@ export class Sequencer {
   }
 
   async #closeEpoch(nowMs: number): Promise<number | undefined> {
+    const clockProblem = this.#clockProblem(nowMs);
+    if (clockProblem !== undefined) return undefined;
     const submitted = this.#submitted;
     const { closed, problem, taken, pending } = await this.#parts.thread.call("closeEpoch", nowMs);
     this.#problem = problem;
@@ -331,7 +340,9 @@ export class Sequencer {
   }
 
   #clockProblem(nowMs: number): string | undefined {
-    const ahead = this.#parts.publication.newestTimestampMs - nowMs;
-    return ahead > 0 ? `the clock is ${ahead} ms behind the newest epoch` : undefined;
+    const { publication, options } = this.#parts;
+    const aheadMs = publication.newestTimestampMs - nowMs;
+    if (aheadMs <= 0) return options.clockProblem?.(nowMs);
+    return `the clock is ${Math.ceil(aheadMs / 1000)} s behind the newest epoch, nothing is signed until it has caught up. Next: set the clock of this machine by NTP`;
   }
 }

@@ -2,11 +2,13 @@
 import { readFileSync } from "node:fs";
 import { parseVkey } from "../shared/crypto/signed-note.ts";
 import { parseConfiguration } from "../shared/directory/configuration.ts";
+import { serverOfOrigin } from "../shared/log/checkpoint.ts";
 import { STALE_EXTRA_MS, STALE_HEARTBEATS } from "../shared/parameters.ts";
 import { AccountRequests } from "./account-requests.ts";
 import { ApiError } from "./api-error.ts";
 import type { WriteSide } from "./api-routes.ts";
 import { isAborted, type Clock } from "./clock.ts";
+import { CLOCK_ASKED_EVERY_MS, ClockGuard } from "./clock-guard.ts";
 import type { Config } from "./config.ts";
 import { Cosigners } from "./cosigners.ts";
 import { Homeserver } from "./homeserver.ts";
@@ -18,10 +20,12 @@ import { createMetrics } from "./metrics.ts";
 import { Observer } from "./observer.ts";
 import { servePrivately, type PrivateParts } from "./private-listener.ts";
 import { parseRegistration, type Registration } from "./registration.ts";
-import { hasPosted, publishHeads, readRoomHead, ROOM_RATE, type RoomRate } from "./room-publisher.ts";
+import { hasPosted, holdsForeignHead, publishHeads, readRoomHead, ROOM_RATE } from "./room-publisher.ts";
+import type { PublishedHead, RoomRate } from "./room-publisher.ts";
 import { openRooms, type Rooms } from "./rooms.ts";
 import { startSequencer } from "./sequencer.ts";
 import { Sessions } from "./sessions.ts";
+import { ROOM_LOST } from "./start-checks.ts";
 
 const RETRY_FIRST_MS = 500;
 const RETRY_LAST_MS = 30_000;
@@ -33,6 +37,15 @@ export interface ServiceOptions {
   /** Aborted: the service ends its work and closes the store. */
   readonly signal: AbortSignal;
   readonly roomRate?: RoomRate;
+  /** The clock is not held against the homeserver's: for tests, whose homeserver keeps real time. */
+  readonly isTimeOwn?: true;
+}
+
+/** The settings do not belong together: each is right for another log. */
+export class MixedSettingsError extends Error {
+  override readonly name = "MixedSettingsError";
+  /** sysexits.h EX_CONFIG. */
+  readonly exitCode = 78;
 }
 
 export interface RunningService {
@@ -71,6 +84,7 @@ class Service {
   readonly #options: ServiceOptions;
   readonly #homeserver: Homeserver;
   readonly #registration: Registration;
+  readonly #clockGuard: ClockGuard;
   #log: OpenLog | undefined;
   /** The rooms, once they are known to exist. Written by `#connect`. */
   #rooms: Rooms | undefined;
@@ -83,12 +97,14 @@ class Service {
     this.#registration = parseRegistration(readFileSync(config.registration, "utf8"));
     const { url, serverName } = config.homeserver;
     this.#homeserver = new Homeserver(url, serverName, this.#registration, options.signal);
+    this.#clockGuard = new ClockGuard({ now: options.clock.now, steady: () => performance.now() });
   }
 
   async start(fail: (reason: unknown) => void): Promise<RunningService> {
     const { clock, logger, signal } = this.#options;
     const log = await this.#openLog();
     this.#log = log;
+    await this.#checkServer(log);
     const { sequencer, marks } = log;
     const homeserver = this.#homeserver;
     const observer = new Observer({ marks, sequencer, homeserver, clock, logger });
@@ -108,6 +124,16 @@ class Service {
     await this.#log?.sequencer.close();
   }
 
+  /** A log speaks for one server only, which its clients hold its origin against. */
+  async #checkServer({ directory }: OpenLog): Promise<void> {
+    const { origin } = parseConfiguration((await directory.configuration()) ?? "");
+    const { serverName } = this.#config.homeserver;
+    if (serverOfOrigin(origin) === serverName) return;
+    throw new MixedSettingsError(
+      `the database is the log ${origin}, but homeserver.server_name is ${serverName}. Next: set "data", "anchor" and "keys" to the files of the log of ${serverName}, or the server's name to ${serverOfOrigin(origin)}`,
+    );
+  }
+
   async #openLog(): Promise<OpenLog> {
     const { clock, logger, signal } = this.#options;
     const { data, anchor, keys, serviceUrl, witnesses } = this.#config;
@@ -119,6 +145,7 @@ class Service {
       clock,
       signal,
       settings: { service_url: serviceUrl, witnesses: witnesses.map(({ vkey }) => vkey) },
+      clockProblem: (nowMs) => this.#clockGuard.problem(nowMs),
       ...(witnesses.length === 0 ? {} : { cosign: cosigners.cosign.bind(cosigners) }),
     });
   }
@@ -226,7 +253,7 @@ class Service {
     const { clock, logger, signal, roomRate } = this.#options;
     const rooms = await this.#connect(log);
     if (rooms === undefined) return;
-    const heads = log.sequencer.commits(signal);
+    const heads = soundHeads(log.sequencer, signal);
     const room = { room: this.#homeserver, roomId: rooms.epochs, store: log.marks, clock, logger };
     const sweeps = feed.caughtUp(signal).then(async () => {
       await feed.sweepForever(rooms.members, observer.findChanged, this.#config.feed.sweepIntervalMs, signal);
@@ -235,6 +262,7 @@ class Service {
       publishHeads(heads, { ...room, rate: roomRate ?? ROOM_RATE }),
       feed.follow(rooms.members, signal),
       sweeps,
+      this.#watchClock(),
       this.#ping(),
     ]);
   }
@@ -261,13 +289,35 @@ class Service {
     const logKey = parseVkey(parseConfiguration((await log.directory.configuration()) ?? "").log_key);
     const head = await readRoomHead(this.#homeserver, this.#rooms.epochs, logKey);
     if (head === undefined && (await hasPosted(log.marks))) {
-      this.#disconnected = "the epochs room holds no head of this log any more, although heads were posted";
+      this.#disconnected = ROOM_LOST;
       return undefined;
     }
+    if (head === undefined && (await holdsForeignHead(this.#homeserver, this.#rooms.epochs, logKey))) {
+      throw new MixedSettingsError(
+        `the epochs room ${this.#rooms.epochs} holds heads of ${logKey.name} that another key signed: this database and its keys are a test's, or another log's. Next: use the database and keys with which the room was filled, or begin a successor of that log (matrix-ckv init --successor-of)`,
+      );
+    }
+    await this.#holdClock();
     log.sequencer.setExternalHead(head?.note ?? "room-empty");
     this.#disconnected = undefined;
     this.#options.logger.info({ roomHead: head?.checkpoint.size ?? 0 }, "connected to the homeserver");
     return this.#rooms;
+  }
+
+  async #holdClock(): Promise<void> {
+    if (this.#options.isTimeOwn !== true) this.#clockGuard.hold(await this.#homeserver.timeMs());
+  }
+
+  async #watchClock(): Promise<void> {
+    const { clock, signal } = this.#options;
+    for (;;) {
+      await clock.sleep(CLOCK_ASKED_EVERY_MS, signal);
+      if (isAborted(signal)) return;
+      await this.#holdClock().catch((error: unknown) => {
+        // What the homeserver does not tell now it tells later; a jump is seen without it.
+        if (!(error instanceof HomeserverError)) throw error;
+      });
+    }
   }
 
   /** Without an answer to the ping the feed still works, by `/sync` alone. */
@@ -296,4 +346,9 @@ class Service {
     }
     await this.close();
   }
+}
+
+/** Heads of a log that fits its anchor and the room: one that was rolled back or forked is not shown to anybody anew. */
+async function* soundHeads(sequencer: OpenLog["sequencer"], signal: AbortSignal): AsyncGenerator<PublishedHead> {
+  for await (const head of sequencer.commits(signal)) if (sequencer.fits) yield head;
 }

@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { HomeserverError } from "../../appservice/homeserver-error.ts";
-import { hasPosted, publishHeads, readRoomHead, type PublishedHead } from "../../appservice/room-publisher.ts";
+import { hasPosted, holdsForeignHead, publishHeads, readRoomHead } from "../../appservice/room-publisher.ts";
+import type { PublishedHead } from "../../appservice/room-publisher.ts";
+import { publicKeyOf } from "../../shared/crypto/ed25519.ts";
+import { ED25519_KEY, noteKeyOf } from "../../shared/crypto/signed-note.ts";
 import { decodeUnpadded, encodeUnpadded } from "../../shared/encoding.ts";
 import { signCheckpoint } from "../../shared/log/checkpoint.ts";
 import { MATRIX_NAMES } from "../../shared/messages.ts";
@@ -46,7 +49,7 @@ describe("room-publisher", () => {
     cursors.clear();
   });
 
-  function head(configurationText = "{}"): PublishedHead {
+  function head(configurationText = log.configurationText): PublishedHead {
     const { checkpoint, record } = log.head();
     return { epoch: log.size - 1, checkpoint, record: decodeUnpadded(record), configurationText };
   }
@@ -120,6 +123,25 @@ describe("room-publisher", () => {
     const [one, two] = sent.filter(({ type }) => type === MATRIX_NAMES.epoch);
     assert.ok(one?.transactionId !== undefined);
     assert.equal(one.transactionId, two?.transactionId);
+  });
+
+  it("posts the head that names a successor at once: no other follows it", async () => {
+    await publish(heads(1, 60_000));
+    const { origin, vkey } = new TestLog({ number: 2 });
+    log.reconfigure({ successor: { origin, log_key: vkey } });
+    const final = log.size;
+    await publish(heads(1, 1_000));
+    assert.deepEqual(epochs().at(-1), final);
+  });
+
+  it("tells heads of a log of the same name under another key", async () => {
+    const { origin } = log;
+    await publish(heads(1, 60_000));
+    const other = noteKeyOf({ name: origin, type: ED25519_KEY, publicKey: publicKeyOf(log.promiseSeed) });
+    assert.equal(await holdsForeignHead(room, "!epochs", log.logKey), false);
+    assert.equal(await holdsForeignHead(room, "!epochs", other), true);
+    const elsewhere = noteKeyOf({ name: "example.org/ckv/2", type: ED25519_KEY, publicKey: other.publicKey });
+    assert.equal(await holdsForeignHead(room, "!epochs", elsewhere), false);
   });
 
   it("reads the newest head that the log's key signed, whatever else stands there", async () => {

@@ -7,6 +7,7 @@ import { writeKeys } from "../../appservice/keys-file.ts";
 import type { RunningLog } from "../../appservice/sequencer.ts";
 import { utf8 } from "../../shared/encoding.ts";
 import { signCheckpoint } from "../../shared/log/checkpoint.ts";
+import { verifyEvidence } from "../../shared/proofs/evidence.ts";
 import { ORIGIN, OwnLog } from "../support/own-log.ts";
 
 const REFUSES = "refuses";
@@ -71,6 +72,13 @@ describe("start checks", () => {
     return undecided(reason) ? WAITS : `${REFUSES}: ${reason}`;
   };
 
+  /** A refusal names a file that convicts the log's key, before anybody. */
+  const assertConvicts = (told: string, kind: string): void => {
+    const [, file = ""] = /The evidence is in (.*)$/.exec(told) ?? [];
+    const fact = verifyEvidence(readFileSync(file, "utf8"));
+    assert.deepEqual([fact.kind, fact.code, fact.logKey], [kind, "head-fork", log.configuration.log_key]);
+  };
+
   before(async () => {
     log = await OwnLog.create();
     [template, early] = [`${log.directory}-template`, `${log.directory}-early`];
@@ -114,9 +122,16 @@ describe("start checks", () => {
       { seed: log.keys.logSeed },
     );
     writeFileSync(log.anchorFile, note);
-    assert.match(await outcome(noteOf(last)), /refuses.*root/);
+    const told = await outcome(noteOf(last));
+    assert.match(told, /refuses.*root/);
+    assertConvicts(told, "E1");
     assert.notEqual(kept, note);
     assert.equal(readFileSync(log.anchorFile, "utf8"), note, "the evidence stays");
+  });
+  it("database n + 1, anchor n with another root: refuses", async () => {
+    const note = signCheckpoint({ origin: ORIGIN, size: last, root: new Uint8Array(32) }, { seed: log.keys.logSeed });
+    writeFileSync(log.anchorFile, note);
+    assertConvicts(await outcome(noteOf(first)), "E2");
   });
   it("database n, an anchor that the log's key did not sign: does not start", async () => {
     const note = signCheckpoint(
@@ -124,7 +139,7 @@ describe("start checks", () => {
       { seed: log.keys.vrfSeed },
     );
     writeFileSync(log.anchorFile, note);
-    await assert.rejects(log.start());
+    await assert.rejects(log.start(), { exitCode: 78, message: /signed\. Next: set "anchor"/ });
   });
   it("database older than the anchor: refuses", async () => {
     restoreEarly();
@@ -151,7 +166,15 @@ describe("start checks", () => {
   });
   it("room holds another head of the same size: refuses", async () => {
     const note = signCheckpoint({ origin: ORIGIN, size: first, root: new Uint8Array(32) }, { seed: log.keys.logSeed });
-    assert.match(await outcome(note), /refuses.*two heads/);
+    const told = await outcome(note);
+    assert.match(told, /refuses.*two heads/);
+    assertConvicts(told, "E2");
+    const same = signCheckpoint(
+      { origin: ORIGIN, size: last + 1, root: new Uint8Array(32) },
+      { seed: log.keys.logSeed },
+    );
+    await running?.sequencer.close();
+    assertConvicts(await outcome(same), "E1");
   });
   it("room not yet known: waits, and gives no promise", async () => {
     assert.equal(await outcome(undefined), WAITS);

@@ -16,6 +16,7 @@ process.once("disconnect", () => {
 });
 const config = loadConfig(file, process.env);
 const clock = await followClock(clockUrl, end.signal);
-const service = await runService(config, { clock, logger: openLogger(config.log.level), signal: end.signal });
+const options = { clock, logger: openLogger(config.log.level), signal: end.signal, isTimeOwn: true } as const;
+const service = await runService(config, options);
 await service.finished;
 process.exit();
