@@ -1,5 +1,5 @@
 /** The appservice registration: what the homeserver must know of this service. Narrow on purpose; never `@.*`. */
-import { parse } from "yaml";
+import { LineCounter, parse, YAMLError } from "yaml";
 
 /** Localpart of the user that speaks in the rooms. */
 export const BOT_LOCALPART = "ckv";
@@ -53,9 +53,9 @@ namespaces:
 `;
 }
 
-/** Reads what this service needs of a registration file. Throws an Error that names the missing member, never a value. */
+/** Reads what this service needs of a registration file. Throws an Error that names the line or the missing member, never a value. */
 export function parseRegistration(source: string): Registration {
-  const value = parse(source) as { readonly [name: string]: unknown } | null;
+  const value = valueOf(source);
   const member = (name: string): string => {
     const found = value?.[name];
     if (typeof found !== "string" || found === "") throw new Error(`the registration has no ${name}`);
@@ -68,4 +68,16 @@ export function parseRegistration(source: string): Registration {
     hsToken: member("hs_token"),
     senderLocalpart: member("sender_localpart"),
   };
+}
+
+/** The messages of the YAML parser quote the file, which holds secrets. */
+function valueOf(source: string): { readonly [name: string]: unknown } | null {
+  const lines = new LineCounter();
+  try {
+    const options = { lineCounter: lines, prettyErrors: false, logLevel: "error" } as const;
+    return parse(source, options) as { readonly [name: string]: unknown } | null;
+  } catch (error) {
+    const at = error instanceof YAMLError ? ` (line ${String(lines.linePos(error.pos[0]).line)})` : "";
+    throw new Error(`the registration is no YAML${at}`);
+  }
 }

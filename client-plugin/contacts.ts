@@ -311,16 +311,16 @@ interface Bucket {
 
 /** A bucket from its decrypted text. Records of kinds unknown here are left out. Throws `malformed`. */
 export function parseBucket(type: string, text: string): Bucket {
-  const value = parseJson(text, { maxBytes: MAX_BUCKET_BYTES, maxDepth: 8 }) as unknown as Bucket;
-  if (typeof value.writer !== "string" || !Number.isSafeInteger(value.counter) || !Array.isArray(value.records)) {
+  const value = parseJson(text, { maxBytes: MAX_BUCKET_BYTES, maxDepth: 8 }) as unknown as Bucket | null;
+  if (typeof value?.writer !== "string" || !Number.isSafeInteger(value.counter) || !Array.isArray(value.records)) {
     throw new VerificationError("malformed", "not a bucket of account state");
   }
   return { type, writer: value.writer, counter: value.counter, records: value.records.filter(isRecord) };
 }
 
 /** Records are authentic when they get here; this only keeps out what a newer version of the plugin may write. */
-function isRecord(value: StateRecord): boolean {
-  if (typeof value.writer !== "string" || !Number.isSafeInteger(value.counter) || !Number.isSafeInteger(value.atMs)) {
+function isRecord(value: StateRecord | null): value is StateRecord {
+  if (typeof value?.writer !== "string" || !Number.isSafeInteger(value.counter) || !Number.isSafeInteger(value.atMs)) {
     return false;
   }
   if (value.kind === "warning") return isVerdictCode(value.code);

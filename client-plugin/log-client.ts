@@ -177,6 +177,7 @@ async function fromWellKnown(transport: Transport, client: ClientLike, serverNam
 
 /** https, but on loopback. Throws `malformed`. */
 export function checkTransport(wellKnown: WellKnown): WellKnown {
+  if (!URL.canParse(wellKnown.service_url)) throw new VerificationError("malformed", "the service URL is none");
   const url = new URL(wellKnown.service_url);
   if (url.protocol !== "https:" && !isLoopback(url.hostname)) {
     throw new VerificationError("malformed", "the service URL is not https");
