@@ -6,7 +6,6 @@ import { equalBytes, fromUtf8 } from "../shared/encoding.ts";
 import { encodeEpochChanges } from "../shared/log/change-list.ts";
 import { encodeEntryBundle, TILE_HEIGHT, TILE_WIDTH } from "../shared/log/tiles.ts";
 import type { Tile } from "../shared/log/tiles.ts";
-import { encodeMapProof, proveMap } from "../shared/map/map-proof.ts";
 import { proveConsistency } from "../shared/merkle/consistency.ts";
 import { proveInclusion } from "../shared/merkle/inclusion.ts";
 import { HISTORY_DOMAINS, LOG_DOMAINS } from "../shared/merkle/tree.ts";
@@ -196,10 +195,10 @@ export class Directory {
 
   #userPart(bundle: Bundle, userId: string): UserPart {
     const { index, proof } = this.#indexOf(bundle, userId);
-    const leaf = bundle.map.find(index);
+    const { proof: mapProof, leaf } = bundle.map.prove(index);
     return {
       vrf_proof: base64(proof),
-      map_proof: base64(encodeMapProof(proveMap(bundle.map, index))),
+      map_proof: base64(mapProof),
       ...(leaf === undefined ? {} : { leaf: leafPart(bundle.reads, leaf) }),
       settling: { epoch: bundle.settlingEpoch, ...settlingPart(bundle, bundle.settledMap, index, leaf) },
     };
@@ -250,16 +249,19 @@ function revealed(content: VersionContent | undefined): { readonly opening?: str
   return content === undefined ? {} : { opening: base64(content.opening), entry: fromUtf8(content.entry) };
 }
 
+/** What the change lists have of a version whose content is gone. */
+function erasedVersion(history: HistoryReader, n: number): Pick<VersionContent, "before" | "commitment"> {
+  return { before: history.before(n), commitment: history.version(n).commitment };
+}
+
 function leafPart(reads: Reads, { n, historyRoot, position }: StoredLeaf): LeafPart {
   const content = contentOf(reads, position, n);
-  const history = new HistoryReader(reads, position);
-  const { hashes } = content?.before ?? history.before(n);
-  const commitment = content?.commitment ?? history.version(n).commitment;
+  const { before, commitment } = content ?? erasedVersion(new HistoryReader(reads, position), n);
   return {
     n,
     history_root: base64(historyRoot),
     // To the left of the last leaf stand just the subtrees of the history before it.
-    last_leaf_proof: pathBase64([...hashes].reverse()),
+    last_leaf_proof: pathBase64([...before.hashes].reverse()),
     epoch: epochOf(position),
     commitment: base64(commitment),
     ...revealed(content),
@@ -273,8 +275,8 @@ function settlingPart(
   index: Hash,
   head: StoredLeaf | undefined,
 ): { readonly map_proof: string; readonly leaf?: SettlingLeaf } {
-  const map_proof = base64(encodeMapProof(proveMap(map, index)));
-  const leaf = map.find(index);
+  const { proof, leaf } = map.prove(index);
+  const map_proof = base64(proof);
   if (leaf === undefined || head === undefined) return { map_proof };
   const consistency = consistencyPath(bundle.reads, head, leaf.n, head.n);
   return { map_proof, leaf: { n: leaf.n, history_root: base64(leaf.historyRoot), consistency } };

@@ -1,8 +1,9 @@
 /** Reads the map of one epoch from its tiles, as a tree that the provers of the core walk. */
 import type { Hash } from "../../shared/crypto/hash.ts";
 import { isZero } from "../../shared/encoding.ts";
+import { bitAt, MAX_DEPTH } from "../../shared/map/map-proof.ts";
 import type { MapView } from "../../shared/map/map-proof.ts";
-import { HASH_WORDS, setHashWords } from "./fixed-hash.ts";
+import { HASH_WORDS, LEAF_CONTENT_BYTES, putHashBytes, sameHash, setHashWords } from "./fixed-hash.ts";
 import {
   ageOfTile,
   checkTile,
@@ -10,13 +11,16 @@ import {
   INNER,
   LEAF,
   LINK,
+  NONE,
   parseLeaf,
   parseTile,
   settledTileKey,
+  Tile,
+  TILE_HEIGHT,
   tileKey,
   TOP_DEPTH,
 } from "./map-tiles.ts";
-import type { StoredLeaf, Tile, TilePlace } from "./map-tiles.ts";
+import type { StoredLeaf, TilePlace } from "./map-tiles.ts";
 import { getReferenced } from "./store.ts";
 import type { Reads } from "./store.ts";
 
@@ -29,10 +33,17 @@ export interface MapNode {
 export interface MapReader extends MapView<MapNode> {
   /** The leaf of an index, with the row that set it; undefined if it has none. */
   find(index: Hash): StoredLeaf | undefined;
+  /** The bytes of `encodeMapProof(proveMap(this, index))`, and the leaf that `find` gives, by one walk. */
+  prove(index: Hash): ProvenPlace;
 }
 
-/** How a reader comes by the tile below an edge slot. */
-type ReadTile = (above: Tile, slot: number) => Tile;
+export interface ProvenPlace {
+  readonly proof: Uint8Array;
+  readonly leaf: StoredLeaf | undefined;
+}
+
+/** The stored form of the tile at a place, as it was at the epoch of a reader. */
+type ReadTile = (place: TilePlace) => Uint8Array;
 
 /**
  * The map of the newest epoch, whose root its epoch record has: its top from memory, the rest from `reads`, which must be
@@ -44,27 +55,23 @@ export function readMap(top: ReadonlyMap<string, Tile>, root: Hash, reads: Reads
   const expected = new Int32Array(HASH_WORDS);
   setHashWords(expected, 0, root, 0);
   checkTile(first, expected, 0);
-  return new TileReader(first, (above, slot) => {
-    const place = { prefix: above.childPrefix(slot), depth: above.depth + 6 };
-    const known = place.depth < TOP_DEPTH ? top.get(topName(place)) : undefined;
-    if (known !== undefined) return checkTile(known, above.hashes, slot * HASH_WORDS);
-    return cache.get(place, above, slot, () => getReferenced(reads, tileKey(place), "a tile of the map"));
-  });
+  const known = new Map(Array.from(top.values(), (tile) => [keyOf(tile.hashes, HASH_WORDS), tile]));
+  return new TileReader(first, known, cache, (place) => getReferenced(reads, tileKey(place), "a tile of the map"));
 }
 
 /** The map at a settling epoch, whose root its epoch record has. */
 export function readSettledMap(epoch: number, root: Hash, reads: Reads, cache: TileCache): MapReader {
-  const above = emptyTile();
-  setHashWords(above.hashes, HASH_WORDS, root, 0);
   const read = (place: TilePlace): Uint8Array => readTileAt(epoch, place, reads);
   const first = emptyTile();
   // The form that the first tile had while the map was empty is not kept.
-  const top = isZero(root) ? first : cache.get(first, above, 1, () => read(first));
-  return new TileReader(top, (parent, slot) => {
-    const place = { prefix: parent.childPrefix(slot), depth: parent.depth + 6 };
-    return cache.get(place, parent, slot, () => read(place));
-  });
+  if (isZero(root)) return new TileReader(first, NO_TILES, cache, read);
+  const expected = new Int32Array(HASH_WORDS);
+  setHashWords(expected, 0, root, 0);
+  const top = cache.find(0, expected, 0) ?? cache.lasting(first, expected, 0, read);
+  return new TileReader(top, NO_TILES, cache, read);
 }
+
+const NO_TILES: ReadonlyMap<number, Tile> = new Map();
 
 /** The form a tile had at a settling epoch: the newest if it is old enough, else along the chain of kept ones. */
 function readTileAt(epoch: number, place: TilePlace, reads: Reads): Uint8Array {
@@ -82,11 +89,16 @@ export function topName(tile: TilePlace): string {
 
 class TileReader implements MapReader {
   readonly top: MapNode;
-  readonly #readTile: ReadTile;
+  readonly #known: ReadonlyMap<number, Tile>;
+  readonly #cache: TileCache;
+  readonly #read: ReadTile;
 
-  constructor(top: Tile, readTile: ReadTile) {
+  /** `known`: tiles that need not be read, by the key of their hash. */
+  constructor(top: Tile, known: ReadonlyMap<number, Tile>, cache: TileCache, read: ReadTile) {
     this.top = { tile: top, slot: 1 };
-    this.#readTile = readTile;
+    this.#known = known;
+    this.#cache = cache;
+    this.#read = read;
   }
 
   look(node: MapNode): ReturnType<MapReader["look"]> {
@@ -95,7 +107,9 @@ class TileReader implements MapReader {
     if (kind === LEAF) return { kind: "leaf", leaf: parseLeaf(tile.leafAt(slot)) };
     if (kind === INNER) return { kind: "inner", left: { tile, slot: 2 * slot }, right: { tile, slot: 2 * slot + 1 } };
     if (kind !== LINK) return { kind: "empty" };
-    const below = this.#readTile(tile, slot);
+    const at = slot * HASH_WORDS;
+    const below =
+      this.#remembered(tile, at) ?? this.#cache.lasting(placeBelow(tile, slot), tile.hashes, at, this.#read);
     return { kind: "inner", left: { tile: below, slot: 2 }, right: { tile: below, slot: 3 } };
   }
 
@@ -107,63 +121,159 @@ class TileReader implements MapReader {
     let { tile } = this.top;
     let slot = tile.slotOf(index);
     while (tile.kinds[slot] === LINK) {
-      tile = this.#readTile(tile, slot);
+      tile = this.#passing(tile, slot);
       slot = tile.slotOf(index);
     }
     const leaf = tile.leafOf(slot, index);
     return leaf === undefined ? undefined : parseLeaf(leaf);
   }
+
+  prove(index: Hash): ProvenPlace {
+    path.begin();
+    let { tile, slot } = this.top;
+    for (;;) {
+      if (tile.kinds[slot] === LINK) {
+        tile = this.#passing(tile, slot);
+        slot = 1;
+      }
+      if (tile.kinds[slot] !== INNER) break;
+      slot = 2 * slot + bitAt(index, path.depth);
+      path.addSibling(tile, slot ^ 1);
+    }
+    const own = tile.leafOf(slot, index);
+    const foreign = own === undefined && tile.kinds[slot] === LEAF ? tile.leafAt(slot) : undefined;
+    return {
+      proof: path.end(own === undefined ? foreign : "own"),
+      leaf: own === undefined ? undefined : parseLeaf(own),
+    };
+  }
+
+  /** The tile below an edge slot, for a walk that needs no more of it once it has read the next. */
+  #passing(above: Tile, slot: number): Tile {
+    const at = slot * HASH_WORDS;
+    return this.#remembered(above, at) ?? this.#cache.passing(placeBelow(above, slot), above.hashes, at, this.#read);
+  }
+
+  #remembered(above: Tile, at: number): Tile | undefined {
+    const known = this.#known.get(keyOf(above.hashes, at));
+    if (known !== undefined && sameHash(known.hashes, HASH_WORDS, above.hashes, at)) return known;
+    return this.#cache.find(above.depth + TILE_HEIGHT, above.hashes, at);
+  }
 }
 
-/** Deeper tiles kept per generation: enough for the few reads that one answer makes of the same tile. */
-const DEEP_TILES = 64;
+function placeBelow(above: Tile, slot: number): TilePlace {
+  return { prefix: above.childPrefix(slot), depth: above.depth + TILE_HEIGHT };
+}
+
+/** A proof in the making, in the form of `encodeMapProof`. Used by one walk at a time: each runs to its end. */
+class ProofPath {
+  depth = 0;
+  #length = 0;
+  readonly #present = Buffer.alloc(MAX_DEPTH / 8);
+  readonly #siblings = Buffer.alloc(MAX_DEPTH * 32);
+
+  begin(): void {
+    this.depth = 0;
+    this.#length = 0;
+    this.#present.fill(0);
+  }
+
+  /** One level down, past the node at `slot`. */
+  addSibling(tile: Tile, slot: number): void {
+    const depth = this.depth++;
+    if (tile.kinds[slot] === NONE) return;
+    this.#present[depth >> 3] = (this.#present[depth >> 3] ?? 0) | (0x80 >> (depth & 7));
+    putHashBytes(this.#siblings, this.#length, tile.hashes, slot * HASH_WORDS);
+    this.#length += 32;
+  }
+
+  /** The proof, ending at the leaf of its index, at another leaf (whose first bytes are what the proof holds), or at nothing. */
+  end(leaf: "own" | Uint8Array | undefined): Uint8Array {
+    const bits = Math.ceil(this.depth / 8);
+    const terminalAt = 2 + bits + this.#length;
+    const foreign = leaf instanceof Uint8Array;
+    const proof = Buffer.allocUnsafe(terminalAt + 1 + (foreign ? LEAF_CONTENT_BYTES : 0));
+    proof.writeUInt16BE(this.depth, 0);
+    this.#present.copy(proof, 2, 0, bits);
+    this.#siblings.copy(proof, 2 + bits, 0, this.#length);
+    if (foreign) proof.set(leaf.subarray(0, LEAF_CONTENT_BYTES), terminalAt + 1);
+    proof[terminalAt] = leaf === "own" ? KIND_LEAF : foreign ? KIND_FOREIGN : KIND_EMPTY;
+    return proof;
+  }
+}
+
+/** Kinds of the end of a proof. Protocol, "Map". */
+const KIND_LEAF = 0;
+const KIND_EMPTY = 1;
+const KIND_FOREIGN = 2;
+
+const path = new ProofPath();
+
+/** Deeper tiles remembered: enough for the few reads that one answer makes of the same tile. */
+const DEEP_TILES = 16;
 
 /**
- * Tiles by place and hash, so that it never matters of which epoch they are. The upper ones are shared by many users and
- * stay; deeper ones are forgotten soon.
+ * Tiles by their hash, so that it never matters of which epoch they are. The upper ones are shared by many users and stay.
+ * Of the deeper ones only the last few are remembered, in memory that is used again and again.
  */
 export class TileCache {
-  readonly #upper: Generations;
-  readonly #deep = new Generations(DEEP_TILES);
+  readonly #limit: number;
+  /** Two generations by the key of the hash: what was not used while the younger one filled is forgotten. */
+  #young = new Map<number, Tile>();
+  #old = new Map<number, Tile>();
+  readonly #deep: Tile[] = [];
+  #nextDeep = 0;
 
   /** `limit`: upper tiles per generation, about 5 kB each. */
-  constructor(limit: number) {
-    this.#upper = new Generations(limit);
-  }
-
-  /** The tile at `place` with the hash at `slot` of the tile above: from memory, or read and checked. */
-  get(place: TilePlace, above: Tile, slot: number, read: () => Uint8Array): Tile {
-    const tiles = place.depth > TOP_DEPTH ? this.#deep : this.#upper;
-    const name = cacheName(place, above.hashes, slot * HASH_WORDS);
-    const tile = tiles.get(name) ?? parseTile(place.prefix, place.depth, read());
-    checkTile(tile, above.hashes, slot * HASH_WORDS);
-    tiles.keep(name, tile);
-    return tile;
-  }
-}
-
-/** Two generations: what was not used while the younger one filled is forgotten. */
-class Generations {
-  readonly #limit: number;
-  #young = new Map<string, Tile>();
-  #old = new Map<string, Tile>();
-
   constructor(limit: number) {
     this.#limit = limit;
   }
 
-  get(name: string): Tile | undefined {
-    return this.#young.get(name) ?? this.#old.get(name);
+  /** The tile of this depth with the hash at `at` in `hashes`, if it is remembered. A deep one holds until the next is read. */
+  find(depth: number, hashes: Int32Array, at: number): Tile | undefined {
+    if (depth > TOP_DEPTH) return this.#findDeep(depth, hashes, at);
+    const key = keyOf(hashes, at);
+    const young = this.#young.get(key);
+    const tile = young ?? this.#old.get(key);
+    if (tile === undefined || !sameHash(tile.hashes, HASH_WORDS, hashes, at)) return undefined;
+    if (young === undefined) this.#keep(key, tile);
+    return tile;
   }
 
-  keep(name: string, tile: Tile): void {
-    this.#young.set(name, tile);
+  /** The tile at `place`, read, and checked against the hash at `at` in `hashes`: it holds until the next is read. */
+  passing(place: TilePlace, hashes: Int32Array, at: number, read: ReadTile): Tile {
+    if (place.depth <= TOP_DEPTH) return this.lasting(place, hashes, at, read);
+    const bytes = read(place);
+    const tile = (this.#deep[this.#nextDeep] ??= new Tile(place.prefix, place.depth));
+    this.#nextDeep = (this.#nextDeep + 1) % DEEP_TILES;
+    // Should the bytes be damaged, nobody finds what they leave of the tile that was here.
+    tile.hashes.fill(0, HASH_WORDS, 2 * HASH_WORDS);
+    return checkTile(parseTile(place.prefix, place.depth, bytes, tile), hashes, at);
+  }
+
+  /** The same for a tile that the caller may keep. */
+  lasting(place: TilePlace, hashes: Int32Array, at: number, read: ReadTile): Tile {
+    const tile = checkTile(parseTile(place.prefix, place.depth, read(place)), hashes, at);
+    if (place.depth <= TOP_DEPTH) this.#keep(keyOf(hashes, at), tile);
+    return tile;
+  }
+
+  #findDeep(depth: number, hashes: Int32Array, at: number): Tile | undefined {
+    for (const tile of this.#deep) {
+      if (tile.depth === depth && sameHash(tile.hashes, HASH_WORDS, hashes, at)) return tile;
+    }
+    return undefined;
+  }
+
+  #keep(key: number, tile: Tile): void {
+    this.#young.set(key, tile);
     if (this.#young.size < this.#limit) return;
     this.#old = this.#young;
     this.#young = new Map();
   }
 }
 
-function cacheName({ prefix, depth }: TilePlace, hashes: Int32Array, at: number): string {
-  return `${depth}/${prefix[0] ?? 0}/${prefix[1] ?? 0}/${hashes[at] ?? 0}/${hashes[at + 1] ?? 0}`;
+/** One word of a hash: two tiles may share it, so the whole is compared where it matters. */
+function keyOf(hashes: Int32Array, at: number): number {
+  return hashes[at] as number;
 }

@@ -119,6 +119,8 @@ function checkReader(reader: MapReader, tree: PrefixTree, indices: readonly Hash
     assert.equal(found?.n, leaf?.n);
     const proof = encodeMapProof(proveMap(reader, index));
     assert.deepEqual(proof, encodeMapProof(tree.prove(index)));
+    const walked = reader.prove(index);
+    assert.deepEqual([encodeHex(walked.proof), walked.leaf], [encodeHex(proof), found]);
     assert.deepEqual(verifyMapProof(parseMapProof(proof), index, leaf), tree.root);
   }
 }
