@@ -24,7 +24,7 @@ async function deleteBefore(store: Store, kind: string, timeMs: number, atOnce: 
     const oldest = await store.range(kindKey(kind), afterKind(kind), atOnce);
     const old = oldest.map(({ key }) => key).filter((key) => timeOf(store, key) < timeMs);
     if (old.length > 0) await store.commit({ deletes: old });
-    if (old.length < atOnce) return;
+    if (old.length === 0 || old.length < oldest.length) return;
   }
 }
 

@@ -5,11 +5,12 @@ import { IntegrityError } from "./store.ts";
 
 const VALUE_FORMAT = 1;
 const CHECKSUM_BYTES = 8;
-const OVERHEAD = 1 + CHECKSUM_BYTES;
+/** Bytes that a stored value is longer than its payload. */
+export const CHECKSUM_OVERHEAD: number = 1 + CHECKSUM_BYTES;
 
 /** `u8 format || payload || first 8 bytes of SHA-256(format || u16 key length || key || payload)`. */
 export function sealValue(key: Uint8Array, payload: Uint8Array): Uint8Array {
-  const sealed = new Uint8Array(payload.length + OVERHEAD);
+  const sealed = new Uint8Array(payload.length + CHECKSUM_OVERHEAD);
   sealed[0] = VALUE_FORMAT;
   sealed.set(payload, 1);
   sealed.set(checksum(key, payload).subarray(0, CHECKSUM_BYTES), payload.length + 1);
@@ -19,7 +20,7 @@ export function sealValue(key: Uint8Array, payload: Uint8Array): Uint8Array {
 /** The payload of a sealed value (a view of it). Throws `IntegrityError`. */
 export function openValue(key: Uint8Array, sealed: Uint8Array): Uint8Array {
   const payload = sealed.subarray(1, sealed.length - CHECKSUM_BYTES);
-  if (sealed.length < OVERHEAD || sealed[0] !== VALUE_FORMAT) throw damaged(key, "format");
+  if (sealed.length < CHECKSUM_OVERHEAD || sealed[0] !== VALUE_FORMAT) throw damaged(key, "format");
   const expected = checksum(key, payload);
   for (let i = 0; i < CHECKSUM_BYTES; i++) {
     if (sealed[payload.length + 1 + i] !== expected[i]) throw damaged(key, "checksum");

@@ -1,8 +1,8 @@
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { Level } from "level";
 import { equalBytes } from "../../shared/encoding.ts";
-import { openValue, sealValue } from "./checksums.ts";
-import { ConflictError, UnknownOutcomeError } from "./store.ts";
+import { CHECKSUM_OVERHEAD, openValue, sealValue } from "./checksums.ts";
+import { ConflictError, IntegrityError, NoDataError, RANGE_BYTES, rangeBytes, UnknownOutcomeError } from "./store.ts";
 import type { Commit, KeyValue, Reads, Snapshot, Store } from "./store.ts";
 
 type Database = Level<Uint8Array, Uint8Array>;
@@ -22,7 +22,7 @@ const OPTIONS = {
   errorIfExists: false,
 } as const;
 
-/** Makes an empty database. Throws if the directory holds one: only `init` comes here. */
+/** Makes an empty database. Throws if the directory holds one: only `init` and `restore` come here. */
 export async function createLevelStore(directory: string): Promise<Store> {
   if (existsSync(`${directory}/CURRENT`)) throw new Error(`${directory} already holds a database`);
   return openLevel(directory, true);
@@ -31,41 +31,67 @@ export async function createLevelStore(directory: string): Promise<Store> {
 /**
  * Opens an existing database. A lost or empty directory is an error, never a new log. Several threads may hold it open, but
  * the one that opened it first must close it last: classic-level 3.0 lets the first bring the block cache for all, and frees
- * it when that one closes.
+ * it when that one closes. Throws `NoDataError`, `IntegrityError`.
  */
 export async function openLevelStore(directory: string): Promise<Store> {
-  if (!existsSync(`${directory}/CURRENT`)) throw new Error(`${directory} holds no database; matrix-ckv init makes one`);
+  if (!existsSync(`${directory}/CURRENT`)) throw new NoDataError(directory, holdsTables(directory));
   return openLevel(directory, false);
+}
+
+function holdsTables(directory: string): boolean {
+  return existsSync(directory) && readdirSync(directory).some((name) => /^MANIFEST-|\.ldb$/.test(name));
 }
 
 async function openLevel(directory: string, createIfMissing: boolean): Promise<Store> {
   const level: Database = new Level(directory, { ...OPTIONS, createIfMissing, errorIfExists: createIfMissing });
-  await level.open();
+  try {
+    await level.open();
+  } catch (error) {
+    const { cause } = error as { readonly cause?: unknown };
+    throw damageOf(cause, `the database in ${directory} can't be opened; never repair it, restore a backup`) ?? error;
+  }
   return new LevelStore(level);
+}
+
+/**
+ * How LevelDB words that its files contradict each other: one is damaged, lost, or shorter than another says (not every
+ * error has a code). Out of handles or of space, and a disk that fails, are none of these.
+ */
+const DAMAGE = /^Corruption|^IO error.*(No such file|Invalid argument)/;
+
+/** What LevelDB finds wrong with its files; undefined for any other failure. */
+function damageOf(error: unknown, message: string): IntegrityError | undefined {
+  const isDamage = error instanceof Error && DAMAGE.test(error.message);
+  return isDamage ? new IntegrityError(message, { cause: error }) : undefined;
 }
 
 /** Values with checksums on LevelDB. */
 class LevelStore implements Store {
   readonly #level: Database;
+  /** The write whose outcome is not known. Written by `commit`. */
+  #failure: UnknownOutcomeError | undefined;
 
   constructor(level: Database) {
     this.#level = level;
   }
 
   get(key: Uint8Array): Uint8Array | undefined {
-    const sealed = this.#level.getSync(key);
-    return sealed === undefined ? undefined : openValue(key, sealed);
+    this.#checkUsable();
+    return readValue(this.#level, key, undefined);
   }
 
-  range(from: Uint8Array, to: Uint8Array, limit: number): Promise<readonly KeyValue[]> {
-    return readRange(this.#level, from, to, limit, undefined);
+  async range(from: Uint8Array, to: Uint8Array, limit: number): Promise<readonly KeyValue[]> {
+    this.#checkUsable();
+    return await readRange(this.#level, from, to, limit, undefined);
   }
 
   snapshot(): Snapshot {
+    this.#checkUsable();
     return new LevelSnapshotReads(this.#level, this.#level.snapshot());
   }
 
   async commit({ expect = [], puts = [], deletes = [] }: Commit): Promise<void> {
+    this.#checkUsable();
     for (const { key, value } of expect) this.#check(key, value);
     const operations = [
       ...puts.map(({ key, value }) => ({ type: "put" as const, key, value: sealValue(key, value) })),
@@ -74,12 +100,18 @@ class LevelStore implements Store {
     try {
       await this.#level.batch(operations, { sync: true });
     } catch (cause) {
-      throw new UnknownOutcomeError("the database did not confirm a write", { cause });
+      this.#failure ??= new UnknownOutcomeError("the database did not confirm a write", { cause });
     }
+    // Also after a write that succeeded behind one that failed: nobody may build on it.
+    this.#checkUsable();
   }
 
   async close(): Promise<void> {
     await this.#level.close();
+  }
+
+  #checkUsable(): void {
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
   #check(key: Uint8Array, expected: Uint8Array | undefined): void {
@@ -99,8 +131,7 @@ class LevelSnapshotReads implements Snapshot {
   }
 
   get(key: Uint8Array): Uint8Array | undefined {
-    const sealed = this.#level.getSync(key, { snapshot: this.#snapshot });
-    return sealed === undefined ? undefined : openValue(key, sealed);
+    return readValue(this.#level, key, this.#snapshot);
   }
 
   range(from: Uint8Array, to: Uint8Array, limit: number): Promise<readonly KeyValue[]> {
@@ -112,6 +143,16 @@ class LevelSnapshotReads implements Snapshot {
   }
 }
 
+function readValue(level: Database, key: Uint8Array, snapshot: LevelSnapshot | undefined): Uint8Array | undefined {
+  let sealed: Uint8Array | undefined;
+  try {
+    sealed = snapshot === undefined ? level.getSync(key) : level.getSync(key, { snapshot });
+  } catch (error) {
+    throw damageOf(error, `the record ${Buffer.from(key).toString("hex")} can't be read`) ?? error;
+  }
+  return sealed === undefined ? undefined : openValue(key, sealed);
+}
+
 async function readRange(
   level: Database,
   from: Uint8Array,
@@ -119,9 +160,18 @@ async function readRange(
   limit: number,
   snapshot: LevelSnapshot | undefined,
 ): Promise<readonly KeyValue[]> {
-  const options = { gte: from, lt: to, limit, ...(snapshot === undefined ? {} : { snapshot }) };
-  const pairs = await level.iterator(options).all();
-  return pairs.map(([key, sealed]) => ({ key, value: openValue(key, sealed) }));
+  const iterator = level.iterator({
+    ...{ gte: from, lt: to, limit, highWaterMarkBytes: RANGE_BYTES + limit * CHECKSUM_OVERHEAD },
+    ...(snapshot === undefined ? {} : { snapshot }),
+  });
+  try {
+    const pairs = await iterator.nextv(limit);
+    return pairs.map(([key, sealed]) => ({ key, value: openValue(key, sealed) }));
+  } catch (error) {
+    throw damageOf(error, `the records from ${Buffer.from(from).toString("hex")} on can't be read`) ?? error;
+  } finally {
+    await iterator.close();
+  }
 }
 
 /** Pages through all pairs with `from <= key < to`. */
@@ -131,7 +181,7 @@ export async function* eachInRange(reads: Reads, from: Uint8Array, to: Uint8Arra
     const pairs = await reads.range(start, to, page);
     yield* pairs;
     const last = pairs.at(-1);
-    if (last === undefined || pairs.length < page) return;
+    if (last === undefined || (pairs.length < page && rangeBytes(pairs) < RANGE_BYTES)) return;
     start = new Uint8Array([...last.key, 0]);
   }
 }

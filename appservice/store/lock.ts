@@ -3,6 +3,7 @@ import type { Server } from "node:net";
 import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { NoDataError } from "./store.ts";
 
 /** Another process holds the data directory. */
 export class LockedError extends Error {
@@ -12,17 +13,6 @@ export class LockedError extends Error {
   constructor(directory: string, holder: string) {
     super(`${directory} is in use by process ${holder}`);
     this.name = "LockedError";
-  }
-}
-
-/** There is no log where the configuration says. */
-export class NoDataError extends Error {
-  /** sysexits.h EX_CONFIG: starting again changes nothing. */
-  readonly exitCode = 78;
-
-  constructor(directory: string) {
-    super(`there is no log in ${directory}: is "data" of the configuration right? "matrix-ckv init" makes a new one`);
-    this.name = "NoDataError";
   }
 }
 
@@ -45,7 +35,7 @@ export async function takeLock(directory: string): Promise<Lock> {
   if (Buffer.byteLength(path) > MAX_SOCKET_PATH) throw new Error(`${directory} is too long a path for a lock`);
   const server = await listen(path).catch(async (error: unknown) => {
     const { code } = error as NodeJS.ErrnoException;
-    if (code !== "EADDRINUSE") throw existsSync(directory) ? error : new NoDataError(directory);
+    if (code !== "EADDRINUSE") throw existsSync(directory) ? error : new NoDataError(directory, false);
     const holder = await askHolder(path);
     if (holder !== undefined) throw new LockedError(directory, holder);
     await rm(path, { force: true });

@@ -11,6 +11,22 @@ export class IntegrityError extends Error {
   }
 }
 
+/** There is no database where one is expected. None is ever made in its place. */
+export class NoDataError extends Error {
+  /** sysexits.h EX_CONFIG: starting again changes nothing. */
+  readonly exitCode = 78;
+
+  /** `isDamaged`: there are files of a database, but not the one that names the others. */
+  constructor(directory: string, isDamaged: boolean) {
+    super(
+      isDamaged
+        ? `${directory} holds no database any more: its file CURRENT is lost. Restore a backup: matrix-ckv restore`
+        : `${directory} holds no database: is "data" of the configuration right? "matrix-ckv init" makes a new log`,
+    );
+    this.name = "NoDataError";
+  }
+}
+
 /** A commit whose expectations did not hold. Nothing was written. */
 export class ConflictError extends Error {
   constructor(message: string) {
@@ -33,11 +49,17 @@ export class UnknownOutcomeError extends Error {
   }
 }
 
+/** A range ends with the pair that brings its keys and values to this, so that no reader's memory depends on what is stored. */
+export const RANGE_BYTES: number = 4 * 2 ** 20;
+
 /** Reads. Each value returned has passed its checksum, else `IntegrityError`. */
 export interface Reads {
   /** The value of a key, undefined if there is none. */
   get(key: Uint8Array): Uint8Array | undefined;
-  /** Key-value pairs with `from <= key < to` in bytewise order, at most `limit`. */
+  /**
+   * Key-value pairs with `from <= key < to` in bytewise order, at most `limit`. Fewer once they hold `RANGE_BYTES`; so
+   * fewer than `limit` that hold less are all there are.
+   */
   range(from: Uint8Array, to: Uint8Array, limit: number): Promise<readonly KeyValue[]>;
 }
 
@@ -62,7 +84,8 @@ export interface Store extends Reads {
   snapshot(): Snapshot;
   /**
    * Resolves when the commit is on disk. Rejects with `ConflictError` if an expectation failed, `UnknownOutcomeError` if
-   * the write did. Expected keys have one writing thread.
+   * the write did: from then on the store refuses everything with that error, since what it holds is known only to who
+   * opens it again. Expected keys have one writing thread.
    */
   commit(commit: Commit): Promise<void>;
   close(): Promise<void>;
@@ -73,4 +96,9 @@ export function getReferenced(reads: Reads, key: Uint8Array, what: string): Uint
   const value = reads.get(key);
   if (value === undefined) throw new IntegrityError(`${what} is missing from the database`);
   return value;
+}
+
+/** Bytes that a range counts against `RANGE_BYTES`. */
+export function rangeBytes(pairs: readonly KeyValue[]): number {
+  return pairs.reduce((sum, { key, value }) => sum + key.length + value.length, 0);
 }

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, it } from "mocha";
 import { openValue, sealValue } from "../../../appservice/store/checksums.ts";
 import { createLevelStore, openLevelStore } from "../../../appservice/store/level-store.ts";
@@ -23,11 +25,62 @@ describe("level store", () => {
     rmSync(directory, { recursive: true, force: true });
   });
 
-  describeStore(() => store);
+  const reopen = async (): Promise<void> => {
+    await store.close();
+    store = await openLevelStore(directory);
+  };
+
+  describeStore({ current: () => store, reopen });
 
   it("is made once, and never by opening", async () => {
     await assert.rejects(createLevelStore(directory), /already holds/);
-    await assert.rejects(openLevelStore(join(directory, "elsewhere")), /holds no database/);
+    await assert.rejects(openLevelStore(join(directory, "elsewhere")), { exitCode: 78, message: /holds no database/ });
+    assert(!existsSync(join(directory, "elsewhere")));
+  });
+
+  it("refuses everything after a write whose outcome is unknown, and has what it confirmed when opened again", async () => {
+    await store.commit({ puts: [{ key: utf8("before"), value: utf8("1") }] });
+    await store.close();
+    const program = fileURLToPath(new URL("../../support/failing-store.ts", import.meta.url));
+    const failures = JSON.parse(
+      execFileSync(process.execPath, [program, directory], { encoding: "utf8" }),
+    ) as unknown[];
+    assert.deepEqual([...new Set(failures)], ["UnknownOutcomeError"]);
+    assert.equal(failures.length, 7);
+    store = await openLevelStore(directory);
+    assert.equal(store.get(utf8("before"))?.length, 1);
+    assert.equal(store.get(utf8("confirmed"))?.length, 100_000);
+    assert.equal(store.get(utf8("later")), undefined);
+  });
+
+  it("says of each file that is lost or cut that the database is damaged, and makes nothing in its place", async () => {
+    for (let i = 0; i < 3; i++) {
+      await store.commit({ puts: [{ key: utf8(`${i}`), value: new Uint8Array(1_000) }] });
+      await reopen();
+    }
+    await store.close();
+    const sound = `${directory}-sound`;
+    cpSync(directory, sound, { recursive: true });
+    const needed = readdirSync(sound).filter((name) => name === "CURRENT" || /^MANIFEST-|\.ldb$/.test(name));
+    assert(needed.length >= 3, needed.join(" "));
+    for (const name of needed) {
+      const file = join(directory, name);
+      rmSync(file);
+      await assert.rejects(openLevelStore(directory), { exitCode: name === "CURRENT" ? 78 : 70, message: /restore/i });
+      assert(!existsSync(file));
+      if (name.endsWith(".ldb")) {
+        writeFileSync(file, readFileSync(join(sound, name)).subarray(0, 500));
+        store = await openLevelStore(directory);
+        assert.throws(() => ["0", "1", "2"].map((key) => store.get(utf8(key))), IntegrityError);
+        await assert.rejects(store.range(utf8("0"), utf8("9"), 10), IntegrityError);
+        await store.close();
+      }
+      rmSync(directory, { recursive: true });
+      cpSync(sound, directory, { recursive: true });
+    }
+    rmSync(sound, { recursive: true });
+    store = await openLevelStore(directory);
+    assert.equal(store.get(utf8("0"))?.length, 1_000);
   });
 
   it("never returns a value of which a bit flipped on disk", async () => {
