@@ -9,27 +9,12 @@ import type { Listener } from "./config.ts";
 import { HomeserverError } from "./homeserver-error.ts";
 import { readText } from "./read-text.ts";
 import { WATCHER_LOCALPART, type Registration } from "./registration.ts";
+import { object, objects, parseTransaction, texts } from "./transaction.ts";
+import type { JsonObject, MatrixEvent, Transaction } from "./transaction.ts";
 
 const REQUEST_TIMEOUT_MS = 30_000;
 const MAX_ANSWER_BYTES = 256 * 2 ** 20;
 const MAX_TRANSACTION_BYTES = 64 * 2 ** 20;
-
-/** One transaction as the homeserver pushed it, checked no further than its outer form. */
-export interface Transaction {
-  readonly id: string;
-  /** Users whose devices or identity changed (MSC3202). */
-  readonly changed: readonly string[];
-  readonly events: readonly MatrixEvent[];
-}
-
-/** The members of a room event this service looks at. */
-export interface MatrixEvent {
-  readonly type?: unknown;
-  readonly room_id?: unknown;
-  readonly state_key?: unknown;
-  readonly sender?: unknown;
-  readonly content?: unknown;
-}
 
 export interface SyncAnswer {
   readonly nextBatch: string;
@@ -236,20 +221,6 @@ export class Homeserver {
   }
 }
 
-type JsonObject = { readonly [name: string]: unknown };
-
-function object(value: unknown): JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as JsonObject) : {};
-}
-
-function objects(value: unknown): readonly JsonObject[] {
-  return Array.isArray(value) ? value.map(object) : [];
-}
-
-function texts(value: unknown): readonly string[] {
-  return Array.isArray(value) ? value.filter((item) => typeof item === "string") : [];
-}
-
 function text(value: unknown): string {
   if (typeof value !== "string") throw new HomeserverError("the homeserver's answer lacks a member", 0);
   return value;
@@ -359,10 +330,4 @@ class TransactionListener extends AppService {
 
 function sha256(value: string): Buffer {
   return createHash("sha256").update(value).digest();
-}
-
-/** A transaction from its parsed body. Never throws: what has another form is left out. */
-export function parseTransaction(id: string, body: unknown): Transaction {
-  const lists = object(object(body)["org.matrix.msc3202.device_lists"]);
-  return { id, changed: texts(lists["changed"]), events: objects(object(body)["events"]) };
 }

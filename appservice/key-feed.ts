@@ -5,8 +5,9 @@
  */
 import { isAborted, type Clock } from "./clock.ts";
 import { HomeserverError } from "./homeserver-error.ts";
-import type { MatrixEvent, SyncAnswer, Transaction } from "./homeserver.ts";
+import type { SyncAnswer } from "./homeserver.ts";
 import type { Logger } from "./logger.ts";
+import type { MatrixEvent, Transaction } from "./transaction.ts";
 
 const SYNC_TIMEOUT_MS = 30_000;
 const RETRY_FIRST_MS = 500;

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { Homeserver, type Transaction } from "../../appservice/homeserver.ts";
+import { Homeserver } from "../../appservice/homeserver.ts";
+import type { Transaction } from "../../appservice/transaction.ts";
 import { freePort } from "../support/port.ts";
 
 const REGISTRATION = {

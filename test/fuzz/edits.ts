@@ -49,7 +49,7 @@ export class Choices {
 export function edited(value: unknown, choices: Choices): unknown {
   const holder = { value: structuredClone(value) };
   for (let edit = 0; edit < MAX_EDITS && choices.left > 0; edit++) editOnce(holder, choices);
-  return holder.value;
+  return JSON.parse(JSON.stringify(holder.value) ?? "null") as unknown;
 }
 
 function editOnce(holder: { value: unknown }, choices: Choices): void {
@@ -65,7 +65,7 @@ function editOnce(holder: { value: unknown }, choices: Choices): void {
       put(container, key, changedValue(value, kind % 8, choices));
       return;
     case 3:
-      put(container, key, places[choices.below(places.length)]?.value);
+      put(container, key, copyOf(places[choices.below(places.length)]?.value));
       return;
     case 4:
       remove(container, key);
@@ -74,8 +74,8 @@ function editOnce(holder: { value: unknown }, choices: Choices): void {
       put(container, key, ODD_VALUES[choices.below(ODD_VALUES.length)]);
       return;
     case 6:
-      if (Array.isArray(container)) container.push(value);
-      else container[ODD_NAMES[choices.below(ODD_NAMES.length)] ?? ""] = value;
+      if (Array.isArray(container)) container.push(copyOf(value));
+      else container[ODD_NAMES[choices.below(ODD_NAMES.length)] ?? ""] = copyOf(value);
       return;
     default:
       if (Array.isArray(value)) value.reverse();
@@ -85,6 +85,11 @@ function editOnce(holder: { value: unknown }, choices: Choices): void {
 
 const ODD_VALUES: readonly unknown[] = [null, true, 0, -1, 1.5, 2 ** 53, "", "AA", [], {}, "@x:y", -0, "\ud800"];
 const ODD_NAMES = ["__proto__x", "constructor", "extra", "toString", "0", "leaf", "entry", "opening"];
+
+/** A copy, as no value may hold itself; small ones alone, as copies of copies double. */
+function copyOf(value: unknown): unknown {
+  return (JSON.stringify(value) ?? "").length > 4_096 ? null : structuredClone(value);
+}
 
 function put(container: Container, key: string, value: unknown): void {
   if (Array.isArray(container)) container[Number(key)] = value;

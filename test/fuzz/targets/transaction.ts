@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { parseTransaction } from "../../../appservice/homeserver.ts";
 import { joinsOf } from "../../../appservice/key-feed.ts";
+import { parseTransaction } from "../../../appservice/transaction.ts";
 import { ALICE, BOB } from "../fixtures.ts";
 import type { FuzzTarget } from "../target.ts";
 import { assertUnpolluted, hostJson, seedsOf } from "../target.ts";
