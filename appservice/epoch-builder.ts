@@ -8,6 +8,7 @@ import { frontierRoot, LOG_DOMAINS } from "../shared/merkle/tree.ts";
 import type { Frontier } from "../shared/merkle/tree.ts";
 import { dayOf } from "./pending.ts";
 import type { Merge, MergedState } from "./pending.ts";
+import type { MergedChanges } from "./sequencer-messages.ts";
 import { encodeChanges } from "./store/change-lists.ts";
 import { appendToTip, rootOfTip } from "./store/histories.ts";
 import { appendLeaf, readFrontier } from "./store/log-nodes.ts";
@@ -42,6 +43,7 @@ export interface BuiltEpoch {
   readonly settlingEpoch: number;
   /** What the log now has of each user whose changes it merges. */
   readonly merged: readonly MergedState[];
+  readonly mergedChanges: MergedChanges;
 }
 
 /** The log after the newest epoch built. Written only by `build`; if that throws, the process must end. */
@@ -126,12 +128,26 @@ export class EpochBuilder {
       changedTop: map.changedTop,
       settlingEpoch: this.#settlingEpoch,
       merged: grown.map(({ merged }) => merged),
+      mergedChanges: mergedChangesOf(sorted),
     };
   }
 
   #intervalOf(timestampMs: number): number {
     return Math.floor(timestampMs / this.#settleMs);
   }
+}
+
+function mergedChangesOf(merges: readonly Merge[]): MergedChanges {
+  const [changes, versions]: [number[], number[]] = [[], []];
+  for (const merge of merges) {
+    for (const { changes: numbers, version } of merge.versions) {
+      for (const number of numbers) {
+        changes.push(number);
+        versions.push(version);
+      }
+    }
+  }
+  return { changes: Float64Array.from(changes), versions: Float64Array.from(versions) };
 }
 
 /** The second path of the histories: from the change list as it is stored, the same leaves come out. */

@@ -49,7 +49,7 @@ import {
 import type { StoredHead } from "./store/records.ts";
 import { getReferenced, IntegrityError } from "./store/store.ts";
 import type { KeyValue, Reads, Store } from "./store/store.ts";
-import type { ConfigurationSettings } from "./sequencer-messages.ts";
+import type { ConfigurationSettings, MergedChanges } from "./sequencer-messages.ts";
 
 /** An epoch that is on disk and in the anchor. */
 export interface CommittedEpoch {
@@ -59,8 +59,21 @@ export interface CommittedEpoch {
   readonly configurationText: string;
   readonly settlingEpoch: number;
   readonly changedTop: readonly PackedTile[];
-  /** Versions it merged, by user. */
-  readonly merged: readonly { readonly userId: string; readonly version: number }[];
+  readonly merged: MergedChanges;
+}
+
+/** A change as it comes in. `number`: what tells it from others when it is merged. */
+export interface NumberedChange {
+  readonly number: number | undefined;
+  readonly userId: string;
+  readonly entry: Uint8Array;
+  readonly observedMs: number;
+}
+
+/** The version that a change has become, and the epoch that has merged it, if one has. */
+export interface TakenChange {
+  readonly version: number;
+  readonly mergedIn: number | undefined;
 }
 
 /** A change that a promise was given for, with what opens its commitment. */
@@ -142,11 +155,6 @@ export class LogWriter {
     return this.#pending.mergeableUsers(nowMs);
   }
 
-  /** Whether a change of this user needs a proof of its index first, which `submit` would else make itself. */
-  isNew(userId: string): boolean {
-    return this.#pending.merged(userId) === undefined && this.#reads.get(userKey(userId)) === undefined;
-  }
-
   /** Takes a proof for the first change of a user. */
   prepare(userId: string, proof: VrfProof): void {
     this.#prepared.set(userId, proof);
@@ -156,10 +164,19 @@ export class LogWriter {
    * Takes a change; returns its version, and the epoch that merged it if the newest version has this very entry. A change
    * is merged by one of the next epochs, and lost if the process ends before. Throws `OverloadedError`.
    */
-  submit(userId: string, entry: Uint8Array, observedMs: number): { version: number; mergedIn: number | undefined } {
-    const merged = this.#merged(userId);
-    const version = this.#pending.add(merged, entry, observedMs);
-    this.#prepared.delete(userId);
+  submit(userId: string, entry: Uint8Array, observedMs: number): TakenChange {
+    return this.#take(this.#merged(userId) ?? this.#proveNew(userId), { number: undefined, userId, entry, observedMs });
+  }
+
+  /** As `submit`, for a change with a number; undefined if the user is new and `prepare` has not brought its proof yet. */
+  take(change: NumberedChange): TakenChange | undefined {
+    const merged = this.#merged(change.userId);
+    return merged === undefined ? undefined : this.#take(merged, change);
+  }
+
+  #take(merged: MergedState, change: NumberedChange): TakenChange {
+    const version = this.#pending.add(merged, change);
+    this.#prepared.delete(change.userId);
     const position = version <= merged.tip.size ? merged.tip.positions.at(-1) : undefined;
     return { version, mergedIn: position === undefined ? undefined : epochOf(position) };
   }
@@ -167,7 +184,7 @@ export class LogWriter {
   newestEntry(userId: string): { version: number; entry: Uint8Array; pending: boolean } | undefined {
     const pending = this.#pending.newest(userId);
     if (pending !== undefined) return { version: pending.version, entry: pending.entry, pending: true };
-    const merged = this.#merged(userId);
+    const merged = this.#merged(userId) ?? this.#proveNew(userId);
     if (merged.tip.size === 0 || merged.entry === undefined) return undefined;
     return { version: merged.tip.size, entry: merged.entry, pending: false };
   }
@@ -314,7 +331,7 @@ export class LogWriter {
       configurationText,
       settlingEpoch: built.settlingEpoch,
       changedTop: built.changedTop,
-      merged: built.merged.map(({ userId, tip }) => ({ userId, version: tip.size })),
+      merged: built.mergedChanges,
     });
   }
 
@@ -323,16 +340,14 @@ export class LogWriter {
     return this.#parts.store.get(key) === undefined ? [{ key, value: utf8(text) }] : [];
   }
 
-  /** What the log has of a user after the newest epoch built. */
-  #merged(userId: string): MergedState {
+  /** What the log has of a user after the newest epoch built; undefined if it is new and its proof not there. */
+  #merged(userId: string): MergedState | undefined {
     const waiting = this.#pending.merged(userId);
     if (waiting !== undefined) return waiting;
+    const prepared = this.#prepared.get(userId);
+    if (prepared !== undefined) return this.#newState(userId, prepared);
     const stored = this.#reads.get(userKey(userId));
-    if (stored === undefined) {
-      const { index, proof } = this.#prepared.get(userId) ?? this.#parts.proveIndex(userId);
-      if (this.#builder.map.find(index) !== undefined) throw new IntegrityError("the record of a user has vanished");
-      return { userId, index, vrfProof: proof, tip: EMPTY_TIP, day: 0, dayCount: 0, entry: undefined };
-    }
+    if (stored === undefined) return undefined;
     const { index, vrfProof } = parseUser(stored);
     const leaf = this.#builder.map.find(index);
     if (leaf === undefined) throw new IntegrityError(`the map has no leaf for index ${encodeUnpadded(index)}`);
@@ -341,6 +356,15 @@ export class LogWriter {
     const tip = appendToTip(version.before, version.commitment, leaf.position);
     checkRoot(rootOfTip(tip), leaf.historyRoot);
     return { userId, index, vrfProof, tip, day: version.day, dayCount: version.dayCount, entry: version.entry };
+  }
+
+  #proveNew(userId: string): MergedState {
+    return this.#newState(userId, this.#parts.proveIndex(userId));
+  }
+
+  #newState(userId: string, { index, proof }: VrfProof): MergedState {
+    if (this.#builder.map.find(index) !== undefined) throw new IntegrityError("the record of a user has vanished");
+    return { userId, index, vrfProof: proof, tip: EMPTY_TIP, day: 0, dayCount: 0, entry: undefined };
   }
 
   /** The newest version is erased, so older than any day that still counts. */
@@ -359,7 +383,7 @@ export class LogWriter {
   async #restorePending(): Promise<void> {
     for await (const record of eachInRange(this.#parts.store, kindKey("p"), afterKind("p"))) {
       const { userId, pending } = parsePending(record);
-      const merged = this.#merged(userId);
+      const merged = this.#merged(userId) ?? this.#proveNew(userId);
       // Merged by an epoch whose commit raced with the one of the promise.
       if (pending.version <= merged.tip.size) await this.#parts.store.commit({ deletes: [record.key] });
       else this.#pending.restore(merged, pending);

@@ -17,6 +17,15 @@ export interface PendingVersion {
   promise: string | undefined;
   /** Whether it survives a crash. */
   durable: boolean;
+  /** Numbers of the changes that have become this version. Written by `add`. */
+  readonly changes: number[];
+}
+
+/** A change as it comes in. `number`: tells it from others once it is merged. */
+export interface PendingChange {
+  readonly entry: Uint8Array;
+  readonly observedMs: number;
+  readonly number: number | undefined;
 }
 
 /** What the log has of a user before the pending versions. */
@@ -82,16 +91,29 @@ export class PendingChanges {
   }
 
   /** Takes a change of a user. Returns the version that has this entry. */
-  add(merged: MergedState, entry: Uint8Array, observedMs: number): number {
+  add(merged: MergedState, { entry, observedMs, number }: PendingChange): number {
     const waiting = this.#waiting.get(merged.userId) ?? { merged, queue: [] };
     const newest = waiting.queue.at(-1);
     const newestEntry = newest === undefined ? waiting.merged.entry : newest.entry;
     const newestVersion = waiting.merged.tip.size + waiting.queue.length;
-    if (newestEntry !== undefined && equalEntries(newestEntry, entry)) return newestVersion;
+    if (newestEntry !== undefined && equalEntries(newestEntry, entry)) {
+      if (number !== undefined) newest?.changes.push(number);
+      return newestVersion;
+    }
     this.#checkRoom(waiting);
     const [version, opening] = [newestVersion + 1, randomOpening()];
     const commitment = commitNatively({ userId: merged.userId, version, entry, opening });
-    waiting.queue.push({ version, entry, opening, commitment, observedMs, promise: undefined, durable: false });
+    const changes = number === undefined ? [] : [number];
+    waiting.queue.push({
+      version,
+      entry,
+      opening,
+      commitment,
+      observedMs,
+      promise: undefined,
+      durable: false,
+      changes,
+    });
     this.#waiting.set(merged.userId, waiting);
     return version;
   }

@@ -35,6 +35,7 @@ export function parsePending({ key, value }: KeyValue): { readonly userId: strin
       observedMs,
       promise: promise === "" ? undefined : promise,
       durable: true,
+      changes: [],
     };
   };
   return { userId, pending: parseStored(value, "a pending change", parse) };

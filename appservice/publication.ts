@@ -3,7 +3,7 @@ import { proveConsistency } from "../shared/merkle/consistency.ts";
 import { LOG_DOMAINS } from "../shared/merkle/tree.ts";
 import { Bundle } from "./bundle.ts";
 import type { Directory } from "./directory.ts";
-import type { EpochMessage, OpenedLog } from "./sequencer-messages.ts";
+import type { EpochMessage, MergedChanges, OpenedLog } from "./sequencer-messages.ts";
 import { topName } from "./store/map-reader.ts";
 import { unpackTile } from "./store/map-tiles.ts";
 import type { PackedTile, Tile } from "./store/map-tiles.ts";
@@ -29,18 +29,8 @@ export interface PublishedHead {
   readonly configurationText: string;
 }
 
-/** A version, and the epoch that merged it. */
-interface MergedVersion {
-  readonly userId: string;
-  readonly version: number;
-  readonly epoch: number;
-}
-
-interface WaitingChange {
-  readonly version: number;
-  readonly resolve: (merged: { readonly version: number; readonly epoch: number }) => void;
-  readonly reject: (error: Error) => void;
-}
+/** Told of the changes that each published epoch merged, in order of epochs. */
+export type OnMerged = (merged: MergedChanges, epoch: number) => void;
 
 export class Publication {
   readonly #store: Store;
@@ -52,15 +42,16 @@ export class Publication {
   /** The newest committed epoch, held by its own reference until the next comes. */
   #newest: Bundle;
   #published: PublishedHead | undefined;
-  /** Merged but not published, in order of epochs. */
-  #unpublished: MergedVersion[] = [];
-  readonly #waiting = new Map<string, WaitingChange[]>();
+  /** What committed epochs merged that are not published, in their order. */
+  #unpublished: { readonly merged: MergedChanges; readonly epoch: number }[] = [];
+  readonly #onMerged: OnMerged;
   #onPublished = Promise.withResolvers<undefined>();
   #cosigning: Promise<void> | undefined;
   readonly #failed = Promise.withResolvers<never>();
 
-  constructor(store: Store, directory: Directory, opened: OpenedLog, cosign: Cosign | undefined) {
+  constructor(store: Store, directory: Directory, opened: OpenedLog, onMerged: OnMerged, cosign: Cosign | undefined) {
     this.#store = store;
+    this.#onMerged = onMerged;
     this.#directory = directory;
     this.#cosign = cosign;
     this.#top = replaceTiles(new Map(), opened.top);
@@ -92,18 +83,10 @@ export class Publication {
     this.#top = replaceTiles(this.#top, epoch.changedTop);
     const before = this.#newest;
     this.#newest = new Bundle(this.#store, epoch, this.#top);
-    this.#unpublished.push(...epoch.merged.map((merged) => ({ ...merged, epoch: epoch.epoch })));
+    if (epoch.merged.changes.length > 0) this.#unpublished.push({ merged: epoch.merged, epoch: epoch.epoch });
     before.release();
     if (this.#cosign === undefined) this.#publish(this.#newest);
     else this.#startCosigning();
-  }
-
-  /** Resolves when the epoch that merged this version is published. */
-  merged(userId: string, version: number): Promise<{ readonly version: number; readonly epoch: number }> {
-    const { promise, resolve, reject } = Promise.withResolvers<{ readonly version: number; readonly epoch: number }>();
-    const waiting = this.#waiting.get(userId) ?? [];
-    this.#waiting.set(userId, [...waiting, { version, resolve, reject }]);
-    return promise;
   }
 
   /** Resolves when an epoch from this one on is published. */
@@ -121,12 +104,6 @@ export class Publication {
         yield last;
       } else await settledOrAborted(next, signal);
     }
-  }
-
-  /** Rejects whoever waits for a change. */
-  abandon(error: Error): void {
-    for (const waiting of this.#waiting.values()) for (const { reject } of waiting) reject(error);
-    this.#waiting.clear();
   }
 
   async close(): Promise<void> {
@@ -184,19 +161,10 @@ export class Publication {
     this.#published = { epoch, checkpoint, record, configurationText };
     const published = this.#unpublished.filter((merged) => merged.epoch <= epoch);
     this.#unpublished = this.#unpublished.filter((merged) => merged.epoch > epoch);
-    for (const merged of published) this.#resolve(merged);
+    for (const merged of published) this.#onMerged(merged.merged, merged.epoch);
     const { resolve } = this.#onPublished;
     this.#onPublished = Promise.withResolvers<undefined>();
     resolve(undefined);
-  }
-
-  #resolve({ userId, version, epoch }: MergedVersion): void {
-    const waiting = this.#waiting.get(userId);
-    if (waiting === undefined) return;
-    const rest = waiting.filter((change) => change.version > version);
-    for (const change of waiting) if (change.version <= version) change.resolve({ version: change.version, epoch });
-    if (rest.length === 0) this.#waiting.delete(userId);
-    else this.#waiting.set(userId, rest);
   }
 }
 

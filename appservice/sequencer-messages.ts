@@ -37,12 +37,35 @@ export interface EpochMessage {
   readonly note: string;
   readonly configurationText: string;
   readonly changedTop: readonly PackedTile[];
-  readonly merged: readonly { readonly userId: string; readonly version: number }[];
+  readonly merged: MergedChanges;
+}
+
+/** Changes as they go to the thread: one message for all of one turn. */
+export interface SubmittedChanges {
+  /** Number of the first; the others follow. */
+  readonly first: number;
+  readonly userIds: readonly string[];
+  /** All entries, one after another, and where each ends. */
+  readonly entries: Uint8Array;
+  readonly ends: Uint32Array;
+  readonly observedMs: Float64Array;
+}
+
+/** Changes that an epoch merged, by number, and the version that each became. */
+export interface MergedChanges {
+  readonly changes: Float64Array;
+  readonly versions: Float64Array;
+}
+
+/** What became of a change without a further epoch: its entry is already that of the newest version. */
+export interface KnownChange {
+  readonly change: number;
+  readonly version: number;
+  readonly epoch: number;
 }
 
 /** What can be asked of the thread, by name: arguments and answer. */
 export interface SequencerCalls {
-  submit(userId: string, entry: Uint8Array, observedMs: number): { version: number; mergedIn: number | undefined };
   newestEntry(userId: string): { version: number; entry: Uint8Array; pending: boolean } | undefined;
   historyRoot(userId: string, version: number): Uint8Array | undefined;
   promise(
@@ -54,7 +77,7 @@ export interface SequencerCalls {
   succeed(successor: LogReference): undefined;
   judge(room: string, wasPosted: boolean): { refusal: string | undefined };
   /**
-   * `closed`: false if the time did not advance, or for the `problem`. `taken`: calls of `submit` that came before.
+   * `closed`: false if the time did not advance, or for the `problem`. `taken`: changes that came before.
    * `pending`: users whose changes the next epoch could merge.
    */
   closeEpoch(nowMs: number): { closed: boolean; problem: string | undefined; taken: number; pending: number };
@@ -77,7 +100,8 @@ export interface Failure {
 }
 
 export type ToSequencer =
-  | { readonly kind: "calls"; readonly calls: readonly Call[] }
+  | { readonly kind: "call"; readonly call: Call }
+  | { readonly kind: "changes"; readonly submitted: SubmittedChanges }
   /** Readers hold a snapshot of this epoch: the next may be written. */
   | { readonly kind: "taken"; readonly epoch: number };
 
@@ -86,6 +110,8 @@ export type FromSequencer =
   | { readonly kind: "answer"; readonly id: number; readonly value: unknown }
   | { readonly kind: "refusal"; readonly id: number; readonly failure: Failure }
   | { readonly kind: "epoch"; readonly epoch: EpochMessage }
+  | { readonly kind: "known"; readonly known: KnownChange }
+  | { readonly kind: "refused"; readonly change: number; readonly failure: Failure }
   /** As many users wait as one epoch takes. */
   | { readonly kind: "full" }
   /** The thread can't go on. */

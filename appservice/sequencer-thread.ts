@@ -1,11 +1,13 @@
 /** Calls into the thread of the sequencer. */
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
+import { ChangeOutbox } from "./change-outbox.ts";
 import type {
   Call,
   EpochMessage,
   Failure,
   FromSequencer,
+  KnownChange,
   OpenedLog,
   SequencerCalls,
   SequencerStart,
@@ -35,6 +37,8 @@ interface Waiting {
 export interface ThreadEvents {
   readonly epoch: (epoch: EpochMessage) => void;
   readonly full: () => void;
+  readonly known: (known: KnownChange) => void;
+  readonly refused: (change: number, failure: SequencerError) => void;
 }
 
 export class SequencerThread {
@@ -42,8 +46,8 @@ export class SequencerThread {
   /** Calls without an answer yet. Written by `call` and by what the thread says. */
   readonly #waiting = new Map<number, Waiting>();
   readonly #ended = Promise.withResolvers<undefined>();
-  /** Calls to be posted at the end of the turn, in one message. */
-  #outbox: Call[] = [];
+  /** Changes to be posted at the end of the turn, or before the next call. */
+  readonly #changes = new ChangeOutbox();
   #nextId = 0;
   #worker: Worker | undefined;
   #failure: SequencerError | undefined;
@@ -61,6 +65,11 @@ export class SequencerThread {
   /** Resolves when the thread has closed, rejects with what made it stop. */
   get finished(): Promise<void> {
     return this.#ended.promise;
+  }
+
+  /** Why no call is taken any more. */
+  get failure(): SequencerError | undefined {
+    return this.#failure;
   }
 
   /** Starts the thread; resolves when it has opened the log. */
@@ -93,14 +102,20 @@ export class SequencerThread {
     const id = this.#nextId++;
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     this.#waiting.set(id, { resolve, reject });
-    if (this.#outbox.length === 0) setImmediate(this.#post.bind(this));
-    this.#outbox.push({ id, name, args } as unknown as Call);
+    this.#postChanges();
+    this.#post({ kind: "call", call: { id, name, args } as unknown as Call });
     return promise as Promise<ReturnType<SequencerCalls[Name]>>;
+  }
+
+  /** Sends a change; what becomes of it is an event. Changes and calls arrive in the order in which they are made. */
+  submit(change: number, userId: string, entry: Uint8Array, observedMs: number): void {
+    if (this.#changes.isEmpty) setImmediate(this.#postChanges.bind(this));
+    this.#changes.add(change, userId, entry, observedMs);
   }
 
   /** Readers hold this epoch. */
   taken(epoch: number): void {
-    this.#worker?.postMessage({ kind: "taken", epoch } satisfies ToSequencer);
+    this.#post({ kind: "taken", epoch });
   }
 
   /** Waits for what is being written, then ends the thread. */
@@ -110,10 +125,14 @@ export class SequencerThread {
     await this.#worker.terminate();
   }
 
-  #post(): void {
-    const calls = this.#outbox;
-    this.#outbox = [];
-    this.#worker?.postMessage({ kind: "calls", calls } satisfies ToSequencer);
+  #postChanges(): void {
+    if (this.#changes.isEmpty) return;
+    const submitted = this.#changes.take();
+    this.#worker?.postMessage({ kind: "changes", submitted } satisfies ToSequencer, [submitted.entries.buffer]);
+  }
+
+  #post(message: ToSequencer): void {
+    this.#worker?.postMessage(message);
   }
 
   #receive(message: Exclude<FromSequencer, { kind: "opened" }>): void {
@@ -126,6 +145,12 @@ export class SequencerThread {
         return;
       case "epoch":
         this.#events?.epoch(message.epoch);
+        return;
+      case "known":
+        this.#events?.known(message.known);
+        return;
+      case "refused":
+        this.#events?.refused(message.change, new SequencerError(message.failure));
         return;
       case "full":
         this.#events?.full();

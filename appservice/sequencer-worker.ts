@@ -3,7 +3,7 @@ import { statfsSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import type { MessagePort } from "node:worker_threads";
 import { LogWriter } from "./log-writer.ts";
-import type { CommittedEpoch } from "./log-writer.ts";
+import type { CommittedEpoch, NumberedChange } from "./log-writer.ts";
 import { openLog } from "./open-log.ts";
 import type { WritableLog } from "./open-log.ts";
 import type {
@@ -12,6 +12,7 @@ import type {
   FromSequencer,
   SequencerCalls,
   SequencerStart,
+  SubmittedChanges,
   ToSequencer,
 } from "./sequencer-messages.ts";
 import { ProverPool } from "./prover-pool.ts";
@@ -20,6 +21,8 @@ import { packTile } from "./store/map-tiles.ts";
 
 /** Below this no epoch is begun. */
 const MIN_FREE_BYTES = 64 * 2 ** 20;
+
+type Change = NumberedChange & { readonly number: number };
 
 type Answers = { readonly [Name in keyof SequencerCalls]: (...args: Parameters<SequencerCalls[Name]>) => unknown };
 
@@ -109,7 +112,8 @@ class SequencerThread {
 
   receive(message: ToSequencer): void {
     if (message.kind === "taken") this.#handOver.taken();
-    else for (const call of message.calls) void this.#answer(call);
+    else if (message.kind === "changes") this.#takeAll(message.submitted);
+    else void this.#answer(message.call);
   }
 
   async #answer(call: Call): Promise<void> {
@@ -125,7 +129,6 @@ class SequencerThread {
   #makeAnswers(): Answers {
     const writer = this.#writer;
     return {
-      submit: (userId, entry, observedMs) => this.#submit(userId, entry, observedMs),
       newestEntry: async (userId) => {
         await this.#proving.get(userId);
         return writer.newestEntry(userId);
@@ -147,12 +150,28 @@ class SequencerThread {
     };
   }
 
+  #takeAll({ first, userIds, entries, ends, observedMs }: SubmittedChanges): void {
+    let start = 0;
+    userIds.forEach((userId, i) => {
+      const end = ends[i] as number;
+      // A copy: what waits for long must not hold the entries of all others.
+      const entry = Buffer.from(entries.subarray(start, end));
+      start = end;
+      this.#submit({ number: first + i, userId, entry, observedMs: observedMs[i] as number });
+    });
+  }
+
   /** Changes of one user are taken in the order in which they came: all that wait for its proof go on in one turn. */
-  #submit(userId: string, entry: Uint8Array, observedMs: number): unknown {
-    const proving = this.#proving.get(userId) ?? (this.#writer.isNew(userId) ? this.#prove(userId) : undefined);
-    return proving === undefined
-      ? this.#take(userId, entry, observedMs)
-      : proving.then(() => this.#take(userId, entry, observedMs));
+  #submit(change: Change): void {
+    const proving = this.#proving.get(change.userId);
+    if (proving === undefined && this.#take(change)) return;
+    const proved = proving ?? this.#prove(change.userId);
+    proved.then(
+      () => this.#take(change),
+      (error: unknown) => {
+        this.#refuse(change, error);
+      },
+    );
   }
 
   #prove(userId: string): Promise<void> {
@@ -164,14 +183,28 @@ class SequencerThread {
     return proving;
   }
 
-  #take(userId: string, entry: Uint8Array, observedMs: number): ReturnType<SequencerCalls["submit"]> {
+  /** False if the user is new and its index not proven yet. */
+  #take(change: Change): boolean {
+    try {
+      const taken = this.#writer.take(change);
+      if (taken === undefined) return false;
+      const { version, mergedIn: epoch } = taken;
+      if (epoch !== undefined) this.#say({ kind: "known", known: { change: change.number, version, epoch } });
+    } catch (error) {
+      this.#refuse(change, error);
+      return true;
+    }
     this.#taken += 1;
-    const submitted = this.#writer.submit(userId, entry, observedMs);
     if (this.#writer.pendingUsers >= this.#maxChanges && !this.#saidFull) {
       this.#saidFull = true;
       this.#say({ kind: "full" });
     }
-    return submitted;
+    return true;
+  }
+
+  #refuse({ number }: Change, error: unknown): void {
+    this.#taken += 1;
+    this.#say({ kind: "refused", change: number, failure: failureOf(error) });
   }
 
   async #closeEpoch(nowMs: number): Promise<ReturnType<SequencerCalls["closeEpoch"]>> {

@@ -23,6 +23,7 @@ import { takeLock } from "./store/lock.ts";
 import type { Lock } from "./store/lock.ts";
 import { Marks } from "./store/marks.ts";
 import type { Store } from "./store/store.ts";
+import { WaitingChanges } from "./waiting-changes.ts";
 
 export interface SequencerOptions {
   readonly dataDirectory: string;
@@ -112,8 +113,9 @@ async function startOn(store: Store, lock: Lock, keys: LogKeys, options: Sequenc
     const opened = await thread.open({ dataDirectory, anchorFile, keys, maxChanges, settings });
     const directory = new Directory(indexProver(keys.vrfSeed));
     const marks = await Marks.open(store);
-    const publication = new Publication(store, directory, opened, options.cosign);
-    const sequencer = new Sequencer({ options, thread, publication, marks, opened, lock, store });
+    const waiting = new WaitingChanges();
+    const publication = new Publication(store, directory, opened, waiting.merged.bind(waiting), options.cosign);
+    const sequencer = new Sequencer({ options, thread, publication, waiting, marks, opened, lock, store });
     const { configuration } = readSettings(opened.configurationText);
     return { sequencer, directory, marks, heartbeatMs: configuration.heartbeat_ms };
   } catch (error) {
@@ -126,6 +128,7 @@ interface SequencerParts {
   readonly options: SequencerOptions;
   readonly thread: SequencerThread;
   readonly publication: Publication;
+  readonly waiting: WaitingChanges;
   readonly marks: Marks;
   readonly opened: OpenedLog;
   readonly store: Store;
@@ -146,14 +149,12 @@ export class Sequencer {
   #problem: string | undefined;
   /** Changes sent to the thread. */
   #submitted = 0;
-  /** Changes that no published epoch has merged. */
-  #unmerged = 0;
   #running: Promise<void> = Promise.resolve();
   #closed: Promise<void> | undefined;
 
   constructor(parts: SequencerParts) {
     this.#parts = parts;
-    const { options, thread, publication, opened } = parts;
+    const { options, thread, publication, waiting, opened } = parts;
     const { configuration } = readSettings(opened.configurationText);
     const { epochDelayMs: delayMs = EPOCH_DELAY_DEFAULT_MS } = options;
     const times = { delayMs, heartbeatMs: configuration.heartbeat_ms };
@@ -164,6 +165,15 @@ export class Sequencer {
       epoch: (epoch) => {
         publication.take(epoch);
         thread.taken(epoch.epoch);
+      },
+      known: ({ change, version, epoch }) => {
+        // Rejected with everything else that waits, if the epoch is never published.
+        void publication.reached(epoch).then(() => {
+          waiting.resolve(change, version, epoch);
+        });
+      },
+      refused: (change, failure) => {
+        waiting.reject(change, failure);
       },
       full: () => {
         this.#timer.closeNow();
@@ -185,21 +195,14 @@ export class Sequencer {
    * Takes an entry that was observed for a user. Resolves when the epoch that merged it is durable and published. Rejects
    * with `OverloadedError` (by name) if too much waits; the change is then to be submitted again.
    */
-  async submit(change: { userId: string; entry: Uint8Array; observedMs: number }): Promise<Merged> {
-    const { userId, entry, observedMs } = change;
-    const { thread, publication } = this.#parts;
+  submit(change: { userId: string; entry: Uint8Array; observedMs: number }): Promise<Merged> {
+    const { thread, waiting } = this.#parts;
+    if (thread.failure !== undefined) return Promise.reject(thread.failure);
+    const { change: number, merged } = waiting.add();
     this.#submitted += 1;
-    this.#unmerged += 1;
-    try {
-      const submitted = thread.call("submit", userId, entry, observedMs);
-      this.#timer.expect();
-      const { version, mergedIn } = await submitted;
-      if (mergedIn === undefined) return await publication.merged(userId, version);
-      await publication.reached(mergedIn);
-      return { version, epoch: mergedIn };
-    } finally {
-      this.#unmerged -= 1;
-    }
+    thread.submit(number, change.userId, change.entry, change.observedMs);
+    this.#timer.expect();
+    return merged;
   }
 
   /** The newest entry of a user, pending or merged; undefined if there is none, or it was erased. */
@@ -275,7 +278,7 @@ export class Sequencer {
       timestampMs: publication.newestTimestampMs,
       signing: reason === undefined,
       ...(reason === undefined ? {} : { reason }),
-      pending: this.#unmerged,
+      pending: this.#parts.waiting.size,
     };
   }
 
@@ -286,12 +289,12 @@ export class Sequencer {
   }
 
   async #close(): Promise<void> {
-    const { thread, publication, store, lock } = this.#parts;
+    const { thread, publication, waiting, store, lock } = this.#parts;
     this.#ending.abort();
     this.#timer.closeNow();
     await thread.close();
     await this.#running.catch(() => undefined);
-    publication.abandon(new Error("the log is closed"));
+    waiting.abandon(new Error("the log is closed"));
     await publication.close();
     await store.close();
     await lock.release();
@@ -325,7 +328,7 @@ export class Sequencer {
   #fail(error: unknown): void {
     const failure = error instanceof Error ? error : new Error("the sequencer failed", { cause: error });
     this.#refuse(failure.message);
-    this.#parts.publication.abandon(failure);
+    this.#parts.waiting.abandon(failure);
   }
 
   async #closeEpoch(nowMs: number): Promise<number | undefined> {
