@@ -23,9 +23,25 @@ import {
   LAYOUT_KEY,
   proofKey,
 } from "./store/records.ts";
+import { IntegrityError } from "./store/store.ts";
 
-/** Changes with every change of the stored form; a database of another layout is refused. */
-export const LAYOUT = "matrix-ckv 1";
+/**
+ * The stored form: a number that rises with every change of it, and the first version of matrix-ckv that has it, so that
+ * an older version can name what it is missing.
+ */
+export const LAYOUT = "matrix-ckv 1 since 0.1.0";
+
+export interface Layout {
+  readonly number: number;
+  readonly since: string;
+}
+
+/** Takes a layout apart. Throws `IntegrityError`. */
+export function parseLayout(text: string): Layout {
+  const [, number, since] = /^matrix-ckv ([1-9][0-9]{0,8}) since ([0-9A-Za-z.+-]{1,40})$/.exec(text) ?? [];
+  if (number === undefined || since === undefined) throw new IntegrityError("the layout of the database can't be read");
+  return { number: Number(number), since };
+}
 
 export interface NewLog {
   readonly dataDirectory: string;

@@ -8,7 +8,8 @@ import { vrfPublicKey } from "../shared/crypto/vrf.ts";
 import { parseEpochRecord } from "../shared/log/epoch-record.ts";
 import { LOG_DOMAINS, rangeHash } from "../shared/merkle/tree.ts";
 import type { Hash } from "../shared/crypto/hash.ts";
-import { databaseOf, LAYOUT } from "./create-log.ts";
+import { databaseOf, LAYOUT, parseLayout } from "./create-log.ts";
+import type { Layout } from "./create-log.ts";
 import { forkEvidence, keepEvidence } from "./fork-evidence.ts";
 import { readSettings } from "./log-settings.ts";
 import type { LogKeys, LogSettings } from "./log-settings.ts";
@@ -71,7 +72,7 @@ export interface LogPlace {
   readonly keys: LogKeys;
 }
 
-/** Opens the database, verifies its newest head, and holds it against the anchor. Throws `IntegrityError`. */
+/** Opens the database, verifies its newest head, and holds it against the anchor. Throws `IntegrityError`, `LayoutError`. */
 export async function openLog({ dataDirectory, anchorFile, keys }: LogPlace): Promise<WritableLog> {
   const store = await openLevelStore(databaseOf(dataDirectory));
   try {
@@ -102,10 +103,26 @@ export async function openLog({ dataDirectory, anchorFile, keys }: LogPlace): Pr
   }
 }
 
-/** Throws `IntegrityError` if the database is of another layout: older ones are converted, newer ones never touched. */
+/** The stored form of the database is one that this version does not read. Nothing was changed. */
+export class LayoutError extends Error {
+  override readonly name = "LayoutError";
+  /** sysexits.h EX_CONFIG. */
+  readonly exitCode = 78;
+
+  constructor(found: Layout, own: Layout) {
+    super(
+      found.number > own.number
+        ? `the stored form is number ${found.number}, made by a newer matrix-ckv; this one reads number ${own.number}. Next: run matrix-ckv ${found.since} or newer`
+        : `the stored form is number ${found.number}; this matrix-ckv reads number ${own.number}. Next: run a version from ${found.since} on, but before ${own.since}`,
+    );
+  }
+}
+
+/** Throws `LayoutError` if this version does not read the stored form: there is only one so far, and none is converted. */
 export function checkLayout(reads: Reads): void {
-  const layout = fromUtf8(getReferenced(reads, LAYOUT_KEY, "the layout"));
-  if (layout !== LAYOUT) throw new IntegrityError(`the database has the layout "${layout}", not "${LAYOUT}"`);
+  const found = parseLayout(fromUtf8(getReferenced(reads, LAYOUT_KEY, "the layout")));
+  const own = parseLayout(LAYOUT);
+  if (found.number !== own.number) throw new LayoutError(found, own);
 }
 
 /** The configuration that the newest epoch carries. */

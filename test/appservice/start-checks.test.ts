@@ -3,8 +3,12 @@ import assert from "node:assert/strict";
 import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, it } from "mocha";
+import { databaseOf, LAYOUT } from "../../appservice/create-log.ts";
+import { fsck } from "../../appservice/fsck.ts";
 import { writeKeys } from "../../appservice/keys-file.ts";
 import type { RunningLog } from "../../appservice/sequencer.ts";
+import { openLevelStore } from "../../appservice/store/level-store.ts";
+import { LAYOUT_KEY } from "../../appservice/store/records.ts";
 import { utf8 } from "../../shared/encoding.ts";
 import { signCheckpoint } from "../../shared/log/checkpoint.ts";
 import { verifyEvidence } from "../../shared/proofs/evidence.ts";
@@ -158,6 +162,27 @@ describe("start checks", () => {
     rmSync(join(log.dataDirectory, "db", "CURRENT"));
     await assert.rejects(log.start(), /holds no database/);
     assert(!existsSync(join(log.dataDirectory, "db", "CURRENT")));
+  });
+  it("database of a newer or older stored form: does not start, changes nothing, and names the version that reads it", async () => {
+    const stored = async (layout: string): Promise<void> => {
+      const store = await openLevelStore(databaseOf(log.dataDirectory));
+      await store.commit({ puts: [{ key: LAYOUT_KEY, value: utf8(layout) }] });
+      await store.close();
+    };
+    await stored("matrix-ckv 2 since 9.8.7");
+    for (const open of [(): Promise<unknown> => log.start(), (): Promise<unknown> => fsck(log, () => undefined)]) {
+      await assert.rejects(open(), {
+        name: "LayoutError",
+        exitCode: 78,
+        message: /newer.*run matrix-ckv 9\.8\.7 or newer/,
+      });
+    }
+    await stored("matrix-ckv 3000 since 10.0.0-rc.1");
+    await assert.rejects(log.start(), { exitCode: 78, message: /10\.0\.0-rc\.1/ });
+    await stored("something else");
+    await assert.rejects(log.start(), { exitCode: 70 });
+    await stored(LAYOUT);
+    assert.equal(await outcome(noteOf(last)), SIGNS);
   });
   it("database and anchor restored, room ahead: refuses", async () => {
     restoreEarly();
