@@ -3,7 +3,8 @@ import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline/promises";
 import { systemClock } from "./clock.ts";
 import { endSignal, print } from "./commands-independent.ts";
-import { loadConfig } from "./config.ts";
+import { ALL_FILES, NEEDED_TO_START } from "./check-files.ts";
+import { loadChecked, loadConfig } from "./config.ts";
 import { HEARTBEAT_BOUNDS, init, InitError, MERGE_DELAY_BOUNDS, SETTLE_BOUNDS } from "./init.ts";
 import { openLogger } from "./logger.ts";
 import { fsck } from "./fsck.ts";
@@ -93,8 +94,12 @@ const askOnTerminal: Ask = async (question, fallback, flag) => {
   }
 };
 
-export async function runService({ config: file }: WithConfig): Promise<void> {
-  const config = loadConfig(file, process.env);
+export async function runService({ config: file, check }: WithConfig & { readonly check?: true }): Promise<void> {
+  const config = loadChecked(file, process.env, check === true ? ALL_FILES : NEEDED_TO_START);
+  if (check === true) {
+    print(`${file}: no problem found`);
+    return;
+  }
   const logger = openLogger(config.log.level);
   const { runService: start } = await import("./service.ts");
   const service = await start(config, { clock: systemClock, logger, signal: endSignal() });

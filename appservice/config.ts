@@ -1,6 +1,9 @@
 /** The configuration file: YAML and environment variables in, settings out, or every error at once with file and line. */
 import { readFileSync } from "node:fs";
-import { dirname, resolve } from "node:path";
+import { dirname, resolve, sep } from "node:path";
+import { COSIGNATURE_KEY, parseVkey, type NoteKey } from "../shared/crypto/signed-note.ts";
+import { encodeHex } from "../shared/encoding.ts";
+import { VerificationError } from "../shared/errors.ts";
 import { isMap, isScalar, LineCounter, parseDocument, type Document, type Pair, type YAMLMap } from "yaml";
 
 export interface Listener {
@@ -41,6 +44,8 @@ export interface Config {
   readonly limits: { readonly lookupsPerMinute: number; readonly sessionsPerMinute: number };
 }
 
+/** As many as a configuration of a log can name. */
+const MAX_WITNESSES = 16;
 const LOG_LEVELS = ["error", "warn", "info", "debug"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
@@ -88,7 +93,7 @@ const SETTINGS: Section = {
     api: { host: { check: path(), fallback: "127.0.0.1" }, port: { check: integer(0, 65_535) } },
     metrics: { host: { check: path(), fallback: "127.0.0.1" }, port: { check: integer(0, 65_535) } },
   },
-  service_url: { check: httpUrl },
+  service_url: { check: serviceUrl },
   log: { level: { check: oneOf(LOG_LEVELS), fallback: "info" } },
   feed: { sweep_interval_s: { check: integer(1, 86_400), fallback: 900 } },
   witnesses: { check: witnesses, fallback: [] },
@@ -109,22 +114,74 @@ const SETTINGS: Section = {
  * Throws ConfigError with every problem found; secrets are not part of this file, so values may be named.
  */
 export function parseConfig(source: string, file: string, env: NodeJS.ProcessEnv): Config {
+  return finish(readSettings(source, file, env));
+}
+
+/** The configuration in `file`; the paths in it are relative to its directory. Throws ConfigError. */
+export function loadConfig(file: string, env: NodeJS.ProcessEnv): Config {
+  return finish(resolvePaths(readSettings(readSource(file), file, env), file));
+}
+
+/** What is wrong with a file that the configuration names; undefined if it can be used. */
+export type FileCheck = (path: string) => string | undefined;
+
+/** As `loadConfig`, and the files it names are looked at too; their problems stand at the line that names them. */
+export function loadChecked(
+  file: string,
+  env: NodeJS.ProcessEnv,
+  checks: { readonly [name in PathName]?: FileCheck },
+): Config {
+  const read = resolvePaths(readSettings(readSource(file), file, env), file);
+  for (const name of PATHS) {
+    const path = read.settings[name];
+    const problem = typeof path === "string" ? checks[name]?.(path) : undefined;
+    if (problem !== undefined) read.reader.report(`${name}: ${problem}`, read.reader.offsetOf(name));
+  }
+  return finish(read);
+}
+
+const PATHS = ["registration", "data", "anchor", "keys"] as const;
+type PathName = (typeof PATHS)[number];
+
+interface ReadSettings {
+  readonly settings: { readonly [key: string]: unknown };
+  readonly reader: SettingsReader;
+}
+
+function readSettings(source: string, file: string, env: NodeJS.ProcessEnv): ReadSettings {
   const lines = new LineCounter();
   const document = parseDocument(source, { lineCounter: lines, uniqueKeys: true });
   const reader = new SettingsReader(file, lines, env);
   for (const error of document.errors) reader.report(error.message.split("\n")[0] ?? "no YAML", error.pos[0]);
   const settings = reader.section(SETTINGS, rootMap(document), []);
   reader.checkEnvironment();
-  if (reader.problems.length > 0) throw new ConfigError(reader.problems);
-  return toConfig(settings);
+  return { settings, reader };
 }
 
-/** The configuration in `file`; the paths in it are relative to its directory. Throws ConfigError. */
-export function loadConfig(file: string, env: NodeJS.ProcessEnv): Config {
-  const config = parseConfig(readSource(file), file, env);
-  const at = (path: string): string => resolve(dirname(file), path);
-  const { registration, data, anchor, keys } = config;
-  return { ...config, registration: at(registration), data: at(data), anchor: at(anchor), keys: at(keys) };
+function resolvePaths({ settings, reader }: ReadSettings, file: string): ReadSettings {
+  const paths = PATHS.map((name) => {
+    const path = settings[name];
+    return [name, typeof path === "string" ? resolve(dirname(file), path) : undefined] as const;
+  });
+  const resolved = { ...settings, ...Object.fromEntries(paths) };
+  const { data, anchor } = resolved as { readonly data?: string; readonly anchor?: string };
+  if (data !== undefined && anchor?.startsWith(`${data}${sep}`) === true) {
+    const why = "or whoever puts yesterday's directory back puts yesterday's anchor back with it";
+    reader.report(`anchor must be a file outside of data, ${why}`, reader.offsetOf("anchor"));
+  }
+  return { settings: resolved, reader };
+}
+
+function finish({ settings, reader }: ReadSettings): Config {
+  if (reader.problems.length > 0) throw new ConfigError(reader.problems);
+  const config = toConfig(settings);
+  const { appservice, api, metrics } = config.listeners;
+  const fixed = [appservice, api, metrics].filter(({ port }) => port !== 0).map(({ host, port }) => `${host}:${port}`);
+  if (new Set(fixed).size < fixed.length) {
+    reader.report("listeners must each have a port of their own", reader.offsetOf("listeners"));
+    throw new ConfigError(reader.problems);
+  }
+  return config;
 }
 
 function readSource(file: string): string {
@@ -146,6 +203,8 @@ class SettingsReader {
   readonly #lines: LineCounter;
   readonly #env: NodeJS.ProcessEnv;
   readonly #used = new Set<string>();
+  /** Where each top-level key stands. Written by `section`. */
+  readonly #offsets = new Map<string, number | undefined>();
 
   constructor(file: string, lines: LineCounter, env: NodeJS.ProcessEnv) {
     this.#file = file;
@@ -158,8 +217,14 @@ class SettingsReader {
     this.problems.push({ file: this.#file, message, ...(line === undefined ? {} : { line }) });
   }
 
+  /** Where a top-level key stands; undefined if it does not. */
+  offsetOf(key: string): number | undefined {
+    return this.#offsets.get(key);
+  }
+
   section(section: Section, map: YAMLMap | undefined, path: readonly string[]): { [key: string]: unknown } {
     const pairs = new Map((map?.items ?? []).map((pair) => [keyOf(pair), pair]));
+    if (path.length === 0) for (const [key, pair] of pairs) this.#offsets.set(key, offsetOf(pair.key));
     for (const [key, pair] of pairs) if (!Object.hasOwn(section, key)) this.#reportUnknown(section, key, pair, path);
     return Object.fromEntries(
       Object.entries(section).map(([key, setting]) => [key, this.#read(setting, pairs.get(key), [...path, key])]),
@@ -282,14 +347,46 @@ function httpUrl(value: unknown): ReturnType<Check> {
   return plainUrl ? { value } : { expected };
 }
 
+/** Clients take no other: they would speak to whoever stands in between. */
+function serviceUrl(value: unknown): ReturnType<Check> {
+  const checked = httpUrl(value);
+  if (!("value" in checked)) return checked;
+  const { protocol, hostname } = new URL(value as string);
+  const isLoopback = hostname === "localhost" || hostname === "[::1]" || hostname.startsWith("127.");
+  return protocol === "https:" || isLoopback ? checked : { expected: "an https URL; http only for localhost" };
+}
+
+/** Every witness must cosign before a head is published, so one that never can stops the log. */
 function witnesses(value: unknown): ReturnType<Check> {
-  const expected = "a list of {vkey, url}";
-  if (!Array.isArray(value)) return { expected };
-  const valid = (value as unknown[]).every((item) => {
-    const witness = item as { vkey?: unknown; url?: unknown } | null;
-    return typeof witness?.vkey === "string" && "value" in httpUrl(witness.url);
-  });
-  return valid ? { value } : { expected };
+  if (!Array.isArray(value) || value.length > MAX_WITNESSES) {
+    return { expected: `a list of at most ${String(MAX_WITNESSES)} {vkey, url}` };
+  }
+  const seen = new Set<string>();
+  for (const [position, item] of (value as unknown[]).entries()) {
+    const problem = witnessProblem(item, seen);
+    if (problem !== undefined) return { expected: `a list of {vkey, url}; number ${String(position + 1)} ${problem}` };
+  }
+  return { value };
+}
+
+function witnessProblem(item: unknown, seen: Set<string>): string | undefined {
+  const { vkey, url } = (item ?? {}) as { readonly vkey?: unknown; readonly url?: unknown };
+  if (!("value" in httpUrl(url))) return "has no http or https URL";
+  const key = typeof vkey === "string" ? keyOfWitness(vkey) : undefined;
+  if (key?.type !== COSIGNATURE_KEY) return "has no vkey of a cosigner, so that no head could ever be published";
+  const name = encodeHex(key.publicKey);
+  if (seen.has(name)) return "has the key of one before, which can't cosign twice";
+  seen.add(name);
+  return undefined;
+}
+
+function keyOfWitness(vkey: string): NoteKey | undefined {
+  try {
+    return parseVkey(vkey);
+  } catch (error) {
+    if (error instanceof VerificationError) return undefined;
+    throw error;
+  }
 }
 
 function changeLists(value: unknown): ReturnType<Check> {

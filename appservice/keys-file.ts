@@ -22,7 +22,10 @@ export function readKeys(file: string): LogKeys {
   const texts = readTexts(file);
   const seed = (name: string): Uint8Array => {
     const bytes = decodeSeed(texts[name]);
-    if (bytes === undefined) throw new KeysFileError(`${file} has no ${name} of 32 bytes in base64`);
+    if (bytes === undefined)
+      throw new KeysFileError(
+        `${file} has no ${name} of 32 bytes in base64: put back the keys file that was made with this log`,
+      );
     return bytes;
   };
   return { logSeed: seed("log_seed"), vrfSeed: seed("vrf_seed"), promiseSeed: seed("promise_seed") };
@@ -35,7 +38,8 @@ function readTexts(file: string): { readonly [name: string]: unknown } {
   } catch (error) {
     if (error instanceof KeysFileError) throw error;
     // A JSON error quotes the text around it, which here is secret.
-    throw new KeysFileError(`${file} cannot be read (${(error as NodeJS.ErrnoException).code ?? "no JSON"})`);
+    const { code = "no JSON" } = error as NodeJS.ErrnoException;
+    throw new KeysFileError(`${file} cannot be read (${code}): put back the keys file that was made with this log`);
   }
 }
 

@@ -49,6 +49,7 @@ function addServiceCommands(command: Command): void {
     .command("run")
     .description("run the service")
     .option(...CONFIG)
+    .option("--check", "only say everything that is wrong with the configuration and the files it names")
     .action(runService);
   command
     .command("doctor")

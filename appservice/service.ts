@@ -9,7 +9,7 @@ import { ApiError } from "./api-error.ts";
 import type { WriteSide } from "./api-routes.ts";
 import { isAborted, type Clock } from "./clock.ts";
 import { CLOCK_ASKED_EVERY_MS, ClockGuard } from "./clock-guard.ts";
-import type { Config } from "./config.ts";
+import type { Config, Listener } from "./config.ts";
 import { Cosigners } from "./cosigners.ts";
 import { Homeserver } from "./homeserver.ts";
 import { HomeserverError } from "./homeserver-error.ts";
@@ -55,6 +55,20 @@ export interface RunningService {
   notReady(): readonly string[];
   /** Resolves after a clean end, rejects with the failure that ended the service; its `exitCode` is that of the process. */
   readonly finished: Promise<void>;
+}
+
+/** A listener's address cannot be had. */
+export class ListenError extends Error {
+  override readonly name = "ListenError";
+  /** sysexits.h: EX_TEMPFAIL while another process has the port, which may end; else EX_CONFIG. */
+  readonly exitCode: number;
+
+  constructor(message: string, code: string, options: { readonly cause: unknown }) {
+    const inUse = code === "EADDRINUSE";
+    const next = inUse ? "end what listens there, or take another port" : "take an address of this machine";
+    super(`${message} (${code}). Next: ${next}`, options);
+    this.exitCode = inUse ? 75 : 78;
+  }
 }
 
 /**
@@ -163,16 +177,18 @@ class Service {
       ready: () => this.#notReady(log).length === 0,
     });
     const api = { read: log.directory, write: this.#writeSide(log, observer, sessions) };
-    await this.#homeserver.listen(listeners.appservice, async (transaction) => {
+    const take = this.#homeserver.listen(listeners.appservice, async (transaction) => {
       await feed.take(transaction, this.#rooms?.members);
     });
+    await bound("appservice", listeners.appservice, take);
+    const parts = { api, gate: sessions, logger, serviceUrl, answered: metrics.answered };
     return {
-      api: await serveHttpApi(
-        { api, gate: sessions, logger, serviceUrl, answered: metrics.answered },
-        listeners.api,
-        signal,
+      api: await bound("api", listeners.api, serveHttpApi(parts, listeners.api, signal)),
+      metrics: await bound(
+        "metrics",
+        listeners.metrics,
+        servePrivately(this.#privateParts(log, metrics.scrape), listeners.metrics, signal),
       ),
-      metrics: await servePrivately(this.#privateParts(log, metrics.scrape), listeners.metrics, signal),
     };
   }
 
@@ -345,6 +361,17 @@ class Service {
       throw error;
     }
     await this.close();
+  }
+}
+
+/** What listening gives, or a ListenError that says which listener it was. */
+async function bound<Result>(name: string, { host, port }: Listener, listening: Promise<Result>): Promise<Result> {
+  try {
+    return await listening;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    throw new ListenError(`listeners.${name}: ${host}:${port} cannot be listened on`, code, { cause: error });
   }
 }
 
