@@ -69,7 +69,8 @@ export interface Call {
   readonly body: unknown;
   /** Set on routes with `access: "session"`, and on others when a valid session was given. */
   readonly userId: string | undefined;
-  readonly address: string;
+  /** Where the request came from. */
+  readonly address: () => string;
 }
 
 export interface Answer {
@@ -214,7 +215,7 @@ const PUBLIC: readonly Route[] = [
     access: "public",
     request: HTTP_SHAPES.SessionRequest,
     answer: HTTP_SHAPES.SessionAnswer,
-    handle: async ({ write }, { body, address }) => json(await write.session(parseSessionRequest(body), address)),
+    handle: async ({ write }, { body, address }) => json(await write.session(parseSessionRequest(body), address())),
   },
 ];
 

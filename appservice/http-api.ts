@@ -1,9 +1,16 @@
-/** The public HTTP API: Express routes -> directory and service; errors -> statuses in one switch; CORS on every answer. */
+/** The public HTTP API: routes -> directory and service; errors -> statuses in one switch; CORS on every answer. */
 import { once } from "node:events";
-import type { Server } from "node:http";
+import {
+  createServer,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+  type Server,
+  type ServerResponse,
+} from "node:http";
 import type { AddressInfo } from "node:net";
 import express, { type NextFunction, type Request, type RequestHandler, type Response } from "express";
-import { parseJson } from "../shared/encoding.ts";
+import addressOf from "proxy-addr";
+import { fromUtf8, parseJson } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import type { ErrorCode } from "../shared/messages.ts";
 import { ApiError } from "./api-error.ts";
@@ -50,8 +57,7 @@ export interface HttpApiParts {
 
 /** Listens until `signal` is aborted. Returns the port. */
 export async function serveHttpApi(parts: HttpApiParts, listener: Listener, signal: AbortSignal): Promise<number> {
-  const server = createApp(parts).listen({ ...listener, signal, maxHeaderSize: MAX_HEADER_BYTES });
-  limit(server);
+  const server = createApiServer(parts).listen({ ...listener, signal });
   await once(server, "listening");
   signal.addEventListener(
     "abort",
@@ -63,69 +69,141 @@ export async function serveHttpApi(parts: HttpApiParts, listener: Listener, sign
   return (server.address() as AddressInfo).port;
 }
 
-function limit(server: Server): void {
+/**
+ * The server of the API, not yet listening. Routes without parameters are found by their name; the rest, and what is no
+ * route, by Express, which costs more than a lookup does.
+ */
+export function createApiServer(parts: HttpApiParts): Server {
+  const routed = createApp(parts);
+  const direct = new Map(
+    ROUTES.filter(({ path }) => !/[:*]/.test(path)).map((route) => [
+      `${route.method.toUpperCase()} ${route.path}`,
+      route,
+    ]),
+  );
+  const server = createServer({ maxHeaderSize: MAX_HEADER_BYTES }, (request, response) => {
+    const route = direct.get(`${request.method ?? ""} ${request.url ?? ""}`);
+    if (route === undefined) routed(request, response);
+    else void answer(route, parts, { request, response, params: NO_PARAMS });
+  });
   server.requestTimeout = REQUEST_TIMEOUT_MS;
   server.headersTimeout = HEADERS_TIMEOUT_MS;
   server.keepAliveTimeout = IDLE_TIMEOUT_MS;
   server.maxConnections = MAX_CONNECTIONS;
+  return server;
 }
 
-/** The Express application, for a listener or a test. */
-export function createApp(parts: HttpApiParts): express.Express {
+const NO_PARAMS: Call["params"] = {};
+
+function createApp(parts: HttpApiParts): express.Express {
   const app = express();
-  app.disable("x-powered-by").disable("etag").set("trust proxy", "loopback").set("query parser", false);
-  app.use(allowOrigins);
+  app.disable("x-powered-by").disable("etag").set("query parser", false);
+  app.use(answerPreflight);
   const document = JSON.stringify(openApiDocument(parts.serviceUrl));
   app.get("/openapi.json", (_request, response) => {
     send(response, { type: "application/json", body: document, cache: "no-store" });
   });
-  const readBody = express.text({ type: () => true, limit: MAX_BODY_BYTES });
   for (const route of ROUTES) {
-    const handlers = route.request === undefined ? [] : [readBody];
-    app[route.method](route.path, ...handlers, handlerOf(route, parts));
+    app[route.method](route.path, async (request, response) => {
+      await answer(route, parts, { request, response, params: paramsOf(request) });
+    });
   }
   app.use(() => {
     throw new ApiError("not-found", "there is no such route; see /openapi.json");
   });
-  app.use(answerError(parts.logger));
+  // eslint-disable-next-line @typescript-eslint/no-unused-vars -- Express knows error handlers by their four parameters
+  app.use((error: unknown, request: Request, response: Response, _next: NextFunction) => {
+    sendError({ request, response }, error, parts.logger);
+  });
   return app;
 }
 
-const allowOrigins: RequestHandler = (request, response, next) => {
-  response.set("access-control-allow-origin", "*");
-  response.set("access-control-expose-headers", "retry-after");
-  response.set("x-content-type-options", "nosniff");
-  if (request.method !== "OPTIONS") {
-    next();
-    return;
-  }
-  response.set("access-control-allow-methods", "GET, POST, PUT, OPTIONS");
-  response.set("access-control-allow-headers", "authorization, content-type");
-  response.set("access-control-max-age", `${PREFLIGHT_S}`).status(204).end();
+/** With every answer: any page may ask. */
+const OPEN_TO_PAGES = {
+  "access-control-allow-origin": "*",
+  "access-control-expose-headers": "retry-after",
+  "x-content-type-options": "nosniff",
 };
 
-function handlerOf(route: Route, parts: HttpApiParts): RequestHandler {
-  return async (request, response) => {
-    const startedMs = performance.now();
-    response.once("finish", () => {
-      parts.answered(route.path, response.statusCode, (performance.now() - startedMs) / 1000);
-    });
-    send(response, await route.handle(parts.api, await admit(route, request, parts.gate)));
-  };
+const PREFLIGHT = {
+  ...OPEN_TO_PAGES,
+  "access-control-allow-methods": "GET, POST, PUT, OPTIONS",
+  "access-control-allow-headers": "authorization, content-type",
+  "access-control-max-age": `${PREFLIGHT_S}`,
+};
+
+const answerPreflight: RequestHandler = (request, response, next) => {
+  if (request.method === "OPTIONS") response.writeHead(204, PREFLIGHT).end();
+  else next();
+};
+
+/** A request and what it is answered through. */
+interface Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
 }
 
-async function admit(route: Route, request: Request, gate: Gate): Promise<Call> {
+/** Never rejects: a failure is an answer. */
+async function answer(
+  route: Route,
+  parts: HttpApiParts,
+  exchange: Exchange & { readonly params: Call["params"] },
+): Promise<void> {
+  const { request, response, params } = exchange;
+  const startedMs = performance.now();
+  try {
+    const call = await admit(route, parts.gate, request, params);
+    send(response, await route.handle(parts.api, call));
+  } catch (error) {
+    sendError(exchange, error, parts.logger);
+  }
+  parts.answered(route.path, response.statusCode, (performance.now() - startedMs) / 1000);
+}
+
+async function admit(route: Route, gate: Gate, request: IncomingMessage, params: Call["params"]): Promise<Call> {
   const { authorization } = request.headers;
   const open = route.access === "public";
   const userId = open && authorization === undefined ? undefined : gate.userOf(authorization);
-  const body = route.request === undefined ? undefined : parseBody(request.body);
+  const body = route.request === undefined ? undefined : parseBody(await readBody(request));
   if (userId !== undefined) await gate.count(userId, route.cost?.(body) ?? 1);
-  return { params: paramsOf(request), query: queryOf(request), body, userId, address: request.ip ?? "" };
+  return { params, query: queryOf(request), body, userId, address: () => addressOf(request, isTrustedProxy) };
 }
 
-function parseBody(body: unknown): unknown {
-  if (typeof body !== "string") throw new ApiError("bad-request", "the body is missing");
-  return parseJson(body, { maxBytes: MAX_BODY_BYTES, maxDepth: MAX_BODY_DEPTH });
+const isTrustedProxy = addressOf.compile("loopback");
+
+/** The whole body. Rejects with ApiError `too-large`, or `bad-request` when it ends early. */
+function readBody(request: IncomingMessage): Promise<Buffer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
+  const chunks: Buffer[] = [];
+  let length = 0;
+  const take = (chunk: Buffer): void => {
+    length += chunk.length;
+    if (length <= MAX_BODY_BYTES) {
+      chunks.push(chunk);
+      return;
+    }
+    request.off("data", take).resume();
+    reject(new ApiError("too-large", `a body has at most ${MAX_BODY_BYTES} bytes`));
+  };
+  request
+    .on("data", take)
+    .once("end", () => {
+      resolve(joined(chunks));
+    })
+    .once("error", () => {
+      reject(new ApiError("bad-request", "the body ended early"));
+    });
+  return promise;
+}
+
+function joined(chunks: readonly Buffer[]): Buffer {
+  const [first] = chunks;
+  return chunks.length === 1 && first !== undefined ? first : Buffer.concat(chunks);
+}
+
+function parseBody(body: Uint8Array): unknown {
+  if (body.length === 0) throw new ApiError("bad-request", "the body is missing");
+  return parseJson(fromUtf8(body), { maxBytes: MAX_BODY_BYTES, maxDepth: MAX_BODY_DEPTH });
 }
 
 /** Express 5 gives what a wildcard matched as a list of segments. */
@@ -134,39 +212,44 @@ function paramsOf({ params }: Request): Call["params"] {
   return Object.fromEntries(texts.map(([name, value]) => [name, Array.isArray(value) ? value.join("/") : value]));
 }
 
-function queryOf({ url }: Request): URLSearchParams {
+function queryOf({ url = "" }: IncomingMessage): URLSearchParams {
   const start = url.indexOf("?");
-  return new URLSearchParams(start < 0 ? "" : url.slice(start));
+  return start < 0 ? NO_QUERY : new URLSearchParams(url.slice(start));
 }
 
-function send(response: Response, { status, type, body, cache }: Answer): void {
-  const cacheControl = cache === "immutable" ? "public, max-age=31536000, immutable" : "no-store";
-  const bytes = typeof body === "string" ? Buffer.from(body) : body;
-  response.writeHead(status ?? 200, {
+const NO_QUERY = new URLSearchParams();
+
+function send(response: ServerResponse, { status, type, body, cache, retryAfterS }: Answer & RetryAfter): void {
+  const headers: OutgoingHttpHeaders = {
+    ...OPEN_TO_PAGES,
     "content-type": type,
-    "content-length": bytes.length,
-    "cache-control": cacheControl,
-  });
-  response.end(bytes);
+    "content-length": Buffer.byteLength(body),
+    "cache-control": cache === "immutable" ? "public, max-age=31536000, immutable" : "no-store",
+  };
+  if (retryAfterS !== undefined) headers["retry-after"] = `${retryAfterS}`;
+  // A text goes out in one piece with the headers; bytes would be a second one.
+  response.writeHead(status ?? 200, headers).end(body);
 }
 
-function answerError(logger: Logger): express.ErrorRequestHandler {
-  // eslint-disable-next-line @typescript-eslint/no-unused-vars -- Express knows error handlers by their four parameters
-  return (error: unknown, request: Request, response: Response, _next: NextFunction) => {
-    const known = apiErrorOf(error);
-    if (known === undefined) {
-      const stack = error instanceof Error ? error.stack : undefined;
-      logger.error({ method: request.method, path: request.path, stack }, "an answer failed");
-    }
-    const { code, message, retryAfterS } = known ?? new ApiError("internal", "the service failed");
-    if (response.headersSent) {
-      response.destroy();
-      return;
-    }
-    if (retryAfterS !== undefined) response.set("retry-after", `${retryAfterS}`);
-    const body = JSON.stringify({ error: { code, message } });
-    send(response, { status: STATUSES[code], type: "application/json", body, cache: "no-store" });
-  };
+interface RetryAfter {
+  readonly retryAfterS?: number;
+}
+
+function sendError({ request, response }: Exchange, error: unknown, logger: Logger): void {
+  const known = apiErrorOf(error);
+  if (known === undefined) {
+    const stack = error instanceof Error ? error.stack : undefined;
+    const [path] = (request.url ?? "").split("?");
+    logger.error({ method: request.method, path, stack }, "an answer failed");
+  }
+  const { code, message, retryAfterS } = known ?? new ApiError("internal", "the service failed");
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
+  const body = JSON.stringify({ error: { code, message } });
+  const retry = retryAfterS === undefined ? {} : { retryAfterS };
+  send(response, { status: STATUSES[code], type: "application/json", body, cache: "no-store", ...retry });
 }
 
 /** The one place where failures become answers; undefined is a bug of ours. */
@@ -176,9 +259,5 @@ function apiErrorOf(error: unknown): ApiError | undefined {
     return new ApiError("bad-request", error.message);
   if (error instanceof HomeserverError) return new ApiError("not-ready", "the homeserver cannot be asked now", 5);
   if (error instanceof URIError) return new ApiError("bad-request", "the path is not well formed");
-  const status = (error as { readonly status?: unknown } | null)?.status;
-  if (status === 413) return new ApiError("too-large", `a body has at most ${MAX_BODY_BYTES} bytes`);
-  if (typeof status === "number" && status >= 400 && status < 500)
-    return new ApiError("bad-request", "the body cannot be read");
   return undefined;
 }

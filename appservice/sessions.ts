@@ -1,5 +1,5 @@
 /** Who asks: a Matrix OpenID token, checked with the user's homeserver once, becomes a short session of our own. */
-import { createHash, randomBytes } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 import { RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
 import { parseUserId, serverOfUser, type OpenIdToken, type SessionAnswer } from "../shared/messages.ts";
 import { ApiError } from "./api-error.ts";
@@ -138,5 +138,5 @@ function trim(map: Map<string, unknown>, max: number): void {
 }
 
 function hashOf(token: string): string {
-  return createHash("sha256").update(token).digest("base64");
+  return hash("sha256", token, "base64");
 }

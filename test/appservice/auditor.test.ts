@@ -9,7 +9,7 @@ import type { Api } from "../../appservice/api-routes.ts";
 import { Auditor, serveAuditor } from "../../appservice/auditor.ts";
 import { systemClock } from "../../appservice/clock.ts";
 import { Cosigners } from "../../appservice/cosigners.ts";
-import { createApp } from "../../appservice/http-api.ts";
+import { createApiServer } from "../../appservice/http-api.ts";
 import type { RunningLog } from "../../appservice/sequencer.ts";
 import { serveWitness, Witness } from "../../appservice/witness.ts";
 import { openCosignatures } from "../../shared/crypto/cosignature.ts";
@@ -47,8 +47,8 @@ describe("auditor", () => {
         await Promise.resolve();
       },
     };
-    const app = createApp({ api, gate, logger: quiet, serviceUrl: "http://x", answered: () => undefined });
-    const honest = app.listen({ port: 0, host: "127.0.0.1", signal: end.signal });
+    const honest = createApiServer({ api, gate, logger: quiet, serviceUrl: "http://x", answered: () => undefined });
+    honest.listen({ port: 0, host: "127.0.0.1", signal: end.signal });
     await once(honest, "listening");
     const behind = `http://127.0.0.1:${(honest.address() as AddressInfo).port}`;
     server = createServer((request, response) => {

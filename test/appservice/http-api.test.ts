@@ -4,7 +4,7 @@ import { request as httpRequest, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { ApiError } from "../../appservice/api-error.ts";
 import { ROUTES, type Api } from "../../appservice/api-routes.ts";
-import { createApp } from "../../appservice/http-api.ts";
+import { createApiServer } from "../../appservice/http-api.ts";
 import { HomeserverError } from "../../appservice/homeserver-error.ts";
 import type { ErrorAnswer } from "../../shared/messages.ts";
 import { tilePath } from "../../shared/log/tiles.ts";
@@ -70,8 +70,13 @@ describe("http-api", () => {
 
   before(async () => {
     const logger = { error: log, warn: log, info: log, debug: log };
-    const app = createApp({ api, gate, logger, serviceUrl: "https://ckv.example.org", answered: () => undefined });
-    server = app.listen(0, "127.0.0.1");
+    server = createApiServer({
+      api,
+      gate,
+      logger,
+      serviceUrl: "https://ckv.example.org",
+      answered: () => undefined,
+    }).listen(0, "127.0.0.1");
     await once(server, "listening");
     url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   });
