@@ -6,6 +6,7 @@ import type { Statement } from "../shared/messages.ts";
 import type { Clock } from "./clock.ts";
 import { HomeserverError } from "./homeserver-error.ts";
 import type { Logger } from "./logger.ts";
+import { NATIVE_CHECKS } from "./native-ed25519.ts";
 
 const QUERY_USERS = 500;
 const RETRY_MS = 1_000;
@@ -100,7 +101,7 @@ export class Observer {
       const keys = splitKeysQuery(await this.#parts.homeserver.queryKeys([userId]), [userId]).get(userId);
       const newest = await this.#parts.sequencer.newestEntry(userId);
       if (keys === undefined || newest === undefined) return undefined;
-      const entry = nextEntry(userId, newest.entry, { kind: "keys", keys, statement });
+      const entry = nextEntry(userId, newest.entry, { kind: "keys", keys, statement }, NATIVE_CHECKS);
       if (entry === undefined) return newest.version;
       this.#submit({ userId, generation: NO_MARK }, entry);
       return newest.version + 1;
@@ -113,7 +114,7 @@ export class Observer {
     const changed: string[] = [];
     for (const [userId, keys] of answer) {
       const newest = await this.#parts.sequencer.newestEntry(userId);
-      if (nextEntry(userId, newest?.entry, { kind: "keys", keys }) !== undefined) changed.push(userId);
+      if (nextEntry(userId, newest?.entry, { kind: "keys", keys }, NATIVE_CHECKS) !== undefined) changed.push(userId);
     }
     return changed;
   };
@@ -148,7 +149,7 @@ export class Observer {
 
   async #take(mark: Mark, keys: ObservedKeys): Promise<void> {
     const newest = await this.#parts.sequencer.newestEntry(mark.userId);
-    const entry = nextEntry(mark.userId, newest?.entry, { kind: "keys", keys });
+    const entry = nextEntry(mark.userId, newest?.entry, { kind: "keys", keys }, NATIVE_CHECKS);
     if (!isEmpty(keys)) this.#empty.delete(mark.userId);
     else if (entry !== undefined && this.#putOff(mark.userId)) return;
     if (entry !== undefined) this.#submit(mark, entry);

@@ -3,7 +3,8 @@
  * back. Reading is strict in one comparison: an entry is canonical when building it from itself gives the same bytes.
  * shared/README.md, "Entry and commitment".
  */
-import { checkPublicKey, verifyEd25519 } from "../crypto/ed25519.ts";
+import { ED25519_CHECKS } from "../crypto/ed25519.ts";
+import type { Ed25519Checks } from "../crypto/ed25519.ts";
 import { sha256 } from "../crypto/hash.ts";
 import type { Hash } from "../crypto/hash.ts";
 import {
@@ -105,7 +106,14 @@ interface KeyObject {
   readonly keys: readonly string[];
 }
 type Served = KeyObject | UnreadableObject;
-type KeysOf = (signed: JsonObject) => readonly string[];
+/** Reads the keys of an object whose form is good. Throws `malformed`, `bad-signature`. */
+type KeysOf = (signed: JsonObject, checks: Ed25519Checks) => readonly string[];
+
+/** What every object of one reading has in common. */
+interface Reading {
+  readonly userId: string;
+  readonly checks: Ed25519Checks;
+}
 
 function malformed(message: string): VerificationError {
   return new VerificationError("malformed", message);
@@ -137,17 +145,17 @@ function digestOf(text: string, source: JsonSource): Hash {
   return taggedHash("ckv/unreadable/v1", utf8((kept + text.slice(from, source.end)).toWellFormed()));
 }
 
-function readObject(text: string, source: JsonSource, userId: string, keysOf: KeysOf): Served {
-  const object = attempt(() => readKeyObject(source, userId, keysOf));
+function readObject(text: string, source: JsonSource, reading: Reading, keysOf: KeysOf): Served {
+  const object = attempt(() => readKeyObject(source, reading, keysOf));
   return object === undefined
     ? { kind: "unreadable", digest: digestOf(text, source) }
     : { ...object, digest: digestOf(text, source) };
 }
 
 /** An object as it stands in an entry, where `{"unreadable": digest}` means just that. */
-function readEntryObject(text: string, source: JsonSource, userId: string, keysOf: KeysOf): Served {
+function readEntryObject(text: string, source: JsonSource, reading: Reading, keysOf: KeysOf): Served {
   const digest = passedDigest(source);
-  return digest === undefined ? readObject(text, source, userId, keysOf) : { kind: "unreadable", digest };
+  return digest === undefined ? readObject(text, source, reading, keysOf) : { kind: "unreadable", digest };
 }
 
 function passedDigest(source: JsonSource): Hash | undefined {
@@ -157,7 +165,7 @@ function passedDigest(source: JsonSource): Hash | undefined {
   return attempt(() => decodeUnpadded(keyText(value)));
 }
 
-function readKeyObject(source: JsonSource, userId: string, keysOf: KeysOf): Omit<KeyObject, "digest"> {
+function readKeyObject(source: JsonSource, { userId, checks }: Reading, keysOf: KeysOf): Omit<KeyObject, "digest"> {
   if (source.kind !== "object") throw malformed("a key object is no object");
   checkDepth(source, MAX_JSON_DEPTH);
   const members = source.members.filter(({ key }) => key !== "signatures" && key !== "unsigned");
@@ -165,7 +173,7 @@ function readKeyObject(source: JsonSource, userId: string, keysOf: KeysOf): Omit
   const message = utf8(canonicalJson(signed));
   if (message.length > MAX_OBJECT_BYTES) throw malformed("a key object is too long");
   const claimed = ownSignatures(source, userId);
-  return { kind: "object", signed, message, claimed, verified: new Map(), keys: keysOf(signed) };
+  return { kind: "object", signed, message, claimed, verified: new Map(), keys: keysOf(signed, checks) };
 }
 
 function checkDepth(source: JsonSource, allowed: number): void {
@@ -208,40 +216,40 @@ function keyText(value: JsonValue | undefined): string {
   return value;
 }
 
-function signingKeyText(value: JsonValue | undefined): string {
+function signingKeyText(value: JsonValue | undefined, checks: Ed25519Checks): string {
   const text = keyText(value);
-  checkPublicKey(decodeUnpadded(text));
+  checks.checkPublicKey(decodeUnpadded(text));
   return text;
 }
 
 /** The one key of a cross-signing object, taken by field and found under its own name. */
 function crossSigningKeyOf(userId: string, usage: "master" | "self_signing"): KeysOf {
-  return (signed) => {
+  return (signed, checks) => {
     if (signed["user_id"] !== userId) throw malformed("a key of another user");
     if (!stringsOf(signed["usage"]).includes(usage)) throw malformed("a key for another use");
     const [[name, value] = [], ...rest] = Object.entries(objectOf(signed["keys"]));
-    const text = signingKeyText(value);
+    const text = signingKeyText(value, checks);
     if (name !== `ed25519:${text}` || rest.length > 0) throw malformed("a key under another name");
     return [text];
   };
 }
 
 function deviceKeysOf(userId: string, deviceId: string): KeysOf {
-  return (signed) => {
+  return (signed, checks) => {
     if (signed["user_id"] !== userId || signed["device_id"] !== deviceId) throw malformed("keys of another device");
     stringsOf(signed["algorithms"]);
     const keys = objectOf(signed["keys"]);
     stringsOf(Object.values(keys));
-    return [signingKeyText(keys[`ed25519:${deviceId}`]), keyText(keys[`curve25519:${deviceId}`])];
+    return [signingKeyText(keys[`ed25519:${deviceId}`], checks), keyText(keys[`curve25519:${deviceId}`])];
   };
 }
 
 /** The object with one more verified signature: the one claimed under `keyId`, if `key` (base64) made it. */
-function withSignature(object: KeyObject, keyId: string, key: string): KeyObject {
+function withSignature(object: KeyObject, keyId: string, key: string, checks: Ed25519Checks): KeyObject {
   const claimed = object.claimed.get(keyId);
   if (claimed === undefined) return object;
   const verified = attempt(() => {
-    verifyEd25519(decodeUnpadded(key), object.message, decodeUnpadded(claimed));
+    checks.verify(decodeUnpadded(key), object.message, decodeUnpadded(claimed));
     return new Map([...object.verified, [keyId, claimed]]);
   });
   return verified === undefined ? object : { ...object, verified };
@@ -261,8 +269,8 @@ const MASTER = "master_key";
 const SELF_SIGNING = "self_signing_key";
 
 /** Applies the rules between objects, in this order, so that what breaks one has no say in the next. */
-function settleKeys(served: KeySet, problems: ObjectProblem[]): KeySet {
-  return signedByOwner(withoutReusedKeys(selfSigned(served, problems), problems), problems);
+function settleKeys(served: KeySet, problems: ObjectProblem[], checks: Ed25519Checks): KeySet {
+  return signedByOwner(withoutReusedKeys(selfSigned(served, problems, checks), problems), problems, checks);
 }
 
 function unreadable(object: KeyObject): UnreadableObject {
@@ -274,10 +282,10 @@ function mapDevices(set: KeySet, change: (device: Served, deviceId: string) => S
 }
 
 /** A device without its own valid signature can't be told from a copy of somebody else's keys. */
-function selfSigned(set: KeySet, problems: ObjectProblem[]): KeySet {
+function selfSigned(set: KeySet, problems: ObjectProblem[], checks: Ed25519Checks): KeySet {
   const checked = mapDevices(set, (device, deviceId) => {
     if (device.kind === "unreadable") return device;
-    const signed = withSignature(device, `ed25519:${deviceId}`, device.keys[0] ?? "");
+    const signed = withSignature(device, `ed25519:${deviceId}`, device.keys[0] ?? "", checks);
     return signed.verified.size === 0 ? unreadable(device) : signed;
   });
   for (const [subject, object] of subjectsOf(checked)) {
@@ -313,11 +321,11 @@ function withoutReusedKeys(set: KeySet, problems: ObjectProblem[]): KeySet {
   };
 }
 
-function signedByOwner(set: KeySet, problems: ObjectProblem[]): KeySet {
+function signedByOwner(set: KeySet, problems: ObjectProblem[], checks: Ed25519Checks): KeySet {
   const by = (signer: Served | undefined, object: Served, subject: string): Served => {
     const [key] = signer?.kind === "object" ? signer.keys : [];
     if (key === undefined || object.kind === "unreadable") return object;
-    const signed = withSignature(object, `ed25519:${key}`, key);
+    const signed = withSignature(object, `ed25519:${key}`, key, checks);
     if (signed === object && object.claimed.has(`ed25519:${key}`))
       problems.push({ subject, code: "device-signature-bad" });
     return signed;
@@ -423,12 +431,17 @@ function built(content: Content, problems: readonly ObjectProblem[]): BuiltEntry
 
 /**
  * The entry of a user from the exact JSON texts that a server showed. Of the statements by the master key in it the one
- * with the highest counter stands in it, the first of equals. Objects that can't stand in an entry become their digest and are named in `problems`. Throws `malformed`
- * only where a text is no JSON at all.
+ * with the highest counter stands in it, the first of equals. Objects that can't stand in an entry become their digest and
+ * are named in `problems`. Throws `malformed` only where a text is no JSON at all. `checks` only makes it faster.
  */
-export function buildEntry(userId: string, observed: ObservedKeys, statements: readonly Statement[] = []): BuiltEntry {
+export function buildEntry(
+  userId: string,
+  observed: ObservedKeys,
+  statements: readonly Statement[] = [],
+  checks: Ed25519Checks = ED25519_CHECKS,
+): BuiltEntry {
   const read = (text: string, keysOf: KeysOf): Served =>
-    readObject(text, parseJsonSource(text, ANSWER_LIMITS), userId, keysOf);
+    readObject(text, parseJsonSource(text, ANSWER_LIMITS), { userId, checks }, keysOf);
   const { masterKey, selfSigningKey, devices } = observed;
   const served: KeySet = {
     userId,
@@ -438,15 +451,22 @@ export function buildEntry(userId: string, observed: ObservedKeys, statements: r
     devices: new Map([...devices].map(([id, text]) => [id, read(text, deviceKeysOf(userId, id))] as const)),
   };
   const problems: ObjectProblem[] = [];
-  const keys = settleKeys(served, problems);
-  return built({ keys, statement: newestStatement(keys, statements), refused: undefined, closed: false }, problems);
+  const keys = settleKeys(served, problems, checks);
+  return built(
+    { keys, statement: newestStatement(keys, statements, checks), refused: undefined, closed: false },
+    problems,
+  );
 }
 
-function newestStatement({ userId, master }: KeySet, statements: readonly Statement[]): Statement | undefined {
+function newestStatement(
+  { userId, master }: KeySet,
+  statements: readonly Statement[],
+  checks: Ed25519Checks,
+): Statement | undefined {
   const [key] = master?.kind === "object" ? master.keys : [];
   if (key === undefined) return undefined;
   const byOwner = statements.flatMap(
-    (statement) => attempt(() => verifyStatement(statement, userId, decodeUnpadded(key))) ?? [],
+    (statement) => attempt(() => verifyStatement(statement, userId, decodeUnpadded(key), checks)) ?? [],
   );
   return byOwner.reduce<Statement | undefined>(
     (newest, statement) => (newest === undefined || statement.counter > newest.counter ? statement : newest),
@@ -481,8 +501,9 @@ export function parseEntry(bytes: Uint8Array, userId: string): Entry {
 
 function readContent(text: string, source: JsonSource): Content {
   const userId = stringOf(memberOf(source, "user_id"));
+  const reading = { userId, checks: ED25519_CHECKS };
   const read = (object: JsonSource | undefined, keysOf: KeysOf): Served | undefined =>
-    object === undefined ? undefined : readEntryObject(text, object, userId, keysOf);
+    object === undefined ? undefined : readEntryObject(text, object, reading, keysOf);
   const devices = memberOf(source, "devices");
   const members = devices?.kind === "object" ? devices.members : [];
   const served: KeySet = {
@@ -490,13 +511,13 @@ function readContent(text: string, source: JsonSource): Content {
     master: read(memberOf(source, MASTER), crossSigningKeyOf(userId, "master")),
     selfSigning: read(memberOf(source, SELF_SIGNING), crossSigningKeyOf(userId, "self_signing")),
     devices: new Map(
-      members.map(({ key, value }) => [key, readEntryObject(text, value, userId, deviceKeysOf(userId, key))] as const),
+      members.map(({ key, value }) => [key, readEntryObject(text, value, reading, deviceKeysOf(userId, key))] as const),
     ),
   };
   const statement = memberOf(source, "statement");
   const refused = memberOf(source, "refused") === undefined ? undefined : readRefusal(source);
   return {
-    keys: settleKeys(served, []),
+    keys: settleKeys(served, [], ED25519_CHECKS),
     statement: statement === undefined ? undefined : parseStatement(jsonValueOf(statement)),
     refused,
     closed: devices === undefined && refused === undefined,
@@ -562,21 +583,20 @@ export type Observation =
 /**
  * The entry that follows `previous` (undefined: the user has none) by what was observed, or undefined when there is
  * nothing new: no keys and no history, or the same but for signature bytes, of which the first stay. The statement is
- * repeated while the master key stays; one offered replaces it only with a higher counter.
+ * repeated while the master key stays; one offered replaces it only with a higher counter. `checks` as in `buildEntry`.
  */
 export function nextEntry(
   userId: string,
   previous: Uint8Array | undefined,
   observation: Observation,
+  checks: Ed25519Checks = ED25519_CHECKS,
 ): Uint8Array | undefined {
   if (observation.kind === "closed") return changed(previous, closedEntry(userId));
   const { keys, statement } = observation;
   const noKeys = keys.masterKey === undefined && keys.selfSigningKey === undefined && keys.devices.size === 0;
   if (previous === undefined && noKeys) return undefined;
-  const { bytes } = buildEntry(userId, keys, [
-    ...statementsOf(previous),
-    ...(statement === undefined ? [] : [statement]),
-  ]);
+  const statements = [...statementsOf(previous), ...(statement === undefined ? [] : [statement])];
+  const { bytes } = buildEntry(userId, keys, statements, checks);
   return changed(previous, withFirstSignatures(previous, bytes));
 }
 

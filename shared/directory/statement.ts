@@ -1,5 +1,6 @@
 /** The owner's own signed word that the account takes part, or does not. shared/README.md, "Statement of the owner". */
-import { publicKeyOf, signEd25519, verifyEd25519 } from "../crypto/ed25519.ts";
+import { ED25519_CHECKS, publicKeyOf, signEd25519 } from "../crypto/ed25519.ts";
+import type { Ed25519Checks } from "../crypto/ed25519.ts";
 import { canonicalJson, decodeUnpadded, encodeUnpadded, equalBytes, utf8, Writer } from "../encoding.ts";
 import type { JsonObject } from "../encoding.ts";
 import { VerificationError } from "../errors.ts";
@@ -54,14 +55,20 @@ export function jsonOf(statement: Omit<Statement, "signature"> & { readonly sign
  * The statement, if it is by this user and signed by this master key (raw), and the word of the master key before it, if
  * any, verifies. Throws `bad-signature`.
  */
-export function verifyStatement(statement: Statement, userId: string, masterKey: Uint8Array): Statement {
+export function verifyStatement(
+  statement: Statement,
+  userId: string,
+  masterKey: Uint8Array,
+  checks: Ed25519Checks = ED25519_CHECKS,
+): Statement {
   if (statement.user_id !== userId || statement.master_key !== encodeUnpadded(masterKey)) {
     throw new VerificationError("bad-signature", "the statement is by another user or key");
   }
-  verifyEd25519(masterKey, statementMessage(statement), decodeUnpadded(statement.signature));
+  checks.verify(masterKey, statementMessage(statement), decodeUnpadded(statement.signature));
   if (statement.continues !== undefined) {
     const old = decodeUnpadded(statement.continues.master_key);
-    verifyContinues({ userId, oldKey: old, newKey: masterKey }, decodeUnpadded(statement.continues.signature));
+    const signature = decodeUnpadded(statement.continues.signature);
+    verifyContinues({ userId, oldKey: old, newKey: masterKey }, signature, checks);
   }
   return statement;
 }
@@ -89,8 +96,8 @@ export function signContinues(
 }
 
 /** The old master key signed the new one, or `bad-signature`. */
-export function verifyContinues(succession: Succession, signature: Uint8Array): void {
-  verifyEd25519(succession.oldKey, continuesMessage(succession), signature);
+function verifyContinues(succession: Succession, signature: Uint8Array, checks: Ed25519Checks): void {
+  checks.verify(succession.oldKey, continuesMessage(succession), signature);
 }
 
 /** Whose statement it is: the entry's raw master key (undefined: no cross-signing) and its statement, unchecked. */

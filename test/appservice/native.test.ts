@@ -5,6 +5,7 @@ import { describe, it } from "mocha";
 import { base64 } from "../../appservice/base64.ts";
 import { checkpointSigner } from "../../appservice/checkpoint-signer.ts";
 import { commitNatively } from "../../appservice/native-commitment.ts";
+import { NATIVE_CHECKS } from "../../appservice/native-ed25519.ts";
 import { indexProver } from "../../appservice/native-vrf.ts";
 import {
   hashBytes,
@@ -15,15 +16,18 @@ import {
   setHashWords,
 } from "../../appservice/store/fixed-hash.ts";
 import { commit } from "../../shared/crypto/commitment.ts";
-import { publicKeyOf } from "../../shared/crypto/ed25519.ts";
+import { ED25519_CHECKS, publicKeyOf, signEd25519 } from "../../shared/crypto/ed25519.ts";
+import type { Ed25519Checks } from "../../shared/crypto/ed25519.ts";
 import { ED25519_KEY, noteKeyOf } from "../../shared/crypto/signed-note.ts";
 import { signCheckpoint } from "../../shared/log/checkpoint.ts";
 import { ORIGIN } from "../support/own-log.ts";
 import { proveVrf } from "../../shared/crypto/vrf.ts";
-import { encodeUnpadded, utf8 } from "../../shared/encoding.ts";
+import { decodeHex, encodeUnpadded, utf8 } from "../../shared/encoding.ts";
 import { historyLeaf } from "../../shared/history/history.ts";
 import { mapLeafHash, mapNodeHash } from "../../shared/map/map-proof.ts";
 import { HISTORY_DOMAINS, nodeHash } from "../../shared/merkle/tree.ts";
+
+import { frozenVectors, itWithVectors } from "../support/vectors.ts";
 
 describe("native", () => {
   const same = (a: Uint8Array, b: Uint8Array): void => {
@@ -39,6 +43,59 @@ describe("native", () => {
       same(native.proof, core.proof);
       same(native.index, core.index);
     }
+  });
+
+  const says = (check: () => void): string => {
+    try {
+      check();
+      return "accepted";
+    } catch (error) {
+      return (error as { readonly code: string }).code;
+    }
+  };
+
+  /** What both say of a signature and of its key. */
+  function judged(key: Uint8Array, message: Uint8Array, signature: Uint8Array): string {
+    const verify = ({ checkPublicKey, verify: check }: Ed25519Checks): readonly string[] => [
+      says(() => {
+        check(key, message, signature);
+      }),
+      says(() => checkPublicKey(key)),
+    ];
+    const core = verify(ED25519_CHECKS);
+    assert.deepEqual(verify(NATIVE_CHECKS), core, Buffer.from([...key, ...signature]).toString("hex"));
+    return core[0] ?? "";
+  }
+
+  function judgeAll(vectors: unknown): Set<string> {
+    const cases = vectors as readonly { readonly key: string; readonly sig: string; readonly msg: string }[];
+    return new Set(cases.map(({ key, sig, msg }) => judged(decodeHex(key), utf8(msg), decodeHex(sig))));
+  }
+
+  it("signatures: the special cases of the frozen vectors", () => {
+    judgeAll(frozenVectors("ed25519-cctv-sample.json"));
+  });
+  itWithVectors("signatures: all 914 special cases", "ed25519-cctv.json", (vectors) => {
+    assert.deepEqual([...judgeAll(vectors)].sort(), ["accepted", "bad-signature"]);
+  });
+
+  it("signatures: flipped bits and wrong lengths", () => {
+    const [seed, message] = [randomBytes(32), randomBytes(100)];
+    const [key, signature] = [publicKeyOf(seed), signEd25519(seed, message)];
+    assert.equal(judged(key, message, signature), "accepted");
+    for (let bit = 0; bit < 512; bit += 11) {
+      const [otherKey, otherSignature] = [Uint8Array.from(key), Uint8Array.from(signature)];
+      otherKey[(bit >> 3) % 32] = (otherKey[(bit >> 3) % 32] ?? 0) ^ (1 << (bit & 7));
+      otherSignature[bit >> 3] = (otherSignature[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+      judged(otherKey, message, signature);
+      assert.equal(judged(key, message, otherSignature), "bad-signature");
+    }
+    for (const length of [0, 31, 63]) {
+      judged(key.slice(0, length % 32), message, signature);
+      assert.equal(judged(key, message, signature.slice(0, length)), "bad-signature");
+    }
+    judged(Uint8Array.from([...key, 0]), message, signature);
+    judged(key, message, Uint8Array.from([...signature, 0]));
   });
 
   it("hashes of nodes and leaves", () => {
