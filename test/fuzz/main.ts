@@ -25,12 +25,17 @@ const outcomes: Outcome[] = [];
 const waiting = [...targets];
 const worker = async (): Promise<void> => {
   for (let target = waiting.shift(); target !== undefined; target = waiting.shift()) {
-    outcomes.push(await runTarget(target, minutes * 60, say));
+    try {
+      outcomes.push(await runTarget(target, minutes * 60, say));
+    } catch (error) {
+      say(`${target} did not run: ${error instanceof Error ? error.message : String(error)}`);
+      process.exitCode = 1;
+    }
   }
 };
 await Promise.all(Array.from({ length: jobs }, worker));
 printTable(outcomes.sort((a, b) => a.target.localeCompare(b.target)));
-process.exitCode = outcomes.some(({ findings }) => findings > 0) ? 1 : 0;
+if (outcomes.some(({ findings }) => findings > 0)) process.exitCode = 1;
 
 function say(line: string): void {
   process.stderr.write(`${line}\n`);

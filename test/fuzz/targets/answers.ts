@@ -82,15 +82,16 @@ export const target: FuzzTarget = {
   },
 };
 
+let verified: VerifiedHead | undefined;
 function head(): VerifiedHead {
-  return verifyHead(testLog().known(testLog().newest.record.timestampMs), testLog().head(), []);
+  return (verified ??= verifyHead(testLog().known(testLog().newest.record.timestampMs), testLog().head(), []));
 }
 
 function checkSettling(value: unknown): void {
   const records = unlessRefused(() => parseSettlingRecords(value), "malformed");
   if (records === undefined) return;
-  const verified = unlessVerdict(() => verifySettlingRecords(head(), testLog().settlingEpoch(), records));
-  if (verified !== undefined) assert.deepEqual(verified.record, testLog().epoch(testLog().settlingEpoch()).record);
+  const settling = unlessVerdict(() => verifySettlingRecords(head(), testLog().settlingEpoch(), records));
+  if (settling !== undefined) assert.deepEqual(settling.record, testLog().epoch(testLog().settlingEpoch()).record);
 }
 
 function checkSettled(value: unknown): void {
