@@ -327,6 +327,60 @@ function terminalRoots(
   };
 }
 
+/** A single proof, and the leaf that it shows; undefined: it shows that there is none. */
+export interface ShownLeaf {
+  readonly index: Hash;
+  readonly proof: MapProof;
+  readonly leaf: LeafValue | undefined;
+}
+
+/**
+ * Out of a batch proof, a single one of what really stands where the first change that contradicts it starts. Undefined
+ * where the batch contradicts no change, or does not itself say what stands there: the content of a target's own leaf is
+ * not in a batch. The caller verifies the proof under the root it trusts.
+ */
+export function disprove(proof: BatchNode, changes: readonly LeafChange[]): ShownLeaf | undefined {
+  const walk = (node: BatchNode, siblings: readonly BatchNode[]): ShownLeaf | undefined => {
+    if (node.kind === "untouched") return undefined;
+    if (node.kind === "terminal") return disproveAt(node, changes, siblings);
+    return walk(node.left, [...siblings, node.right]) ?? walk(node.right, [...siblings, node.left]);
+  };
+  return walk(proof, []);
+}
+
+function disproveAt(
+  node: BatchTerminal,
+  changes: readonly LeafChange[],
+  beside: readonly BatchNode[],
+): ShownLeaf | undefined {
+  const { terminal } = node;
+  if (terminal.kind === "leaf" || terminalProblem(node, changes) === undefined) return undefined;
+  const here = changes.slice(node.first, node.end);
+  const siblings = beside.map((sibling) => rootBefore(sibling, changes));
+  if (!siblings.every((hash) => hash !== undefined)) return undefined;
+  const own = terminal.kind === "foreign" ? terminal.leaf : undefined;
+  const present = own && here.find(({ index }) => equalBytes(index, own.index));
+  if (own !== undefined && present !== undefined) {
+    const leaf = { n: own.n, historyRoot: own.historyRoot };
+    return { index: own.index, proof: { siblings, terminal: { kind: "leaf" } }, leaf };
+  }
+  const absent = here.find(({ old }) => old !== undefined);
+  return absent && { index: absent.index, proof: { siblings, terminal }, leaf: undefined };
+}
+
+/** The hash that a part of a batch proof says its subtree had before; undefined where a target's leaf is not known. */
+function rootBefore(node: BatchNode, changes: readonly LeafChange[]): Hash | undefined {
+  if (node.kind === "untouched") return node.hash;
+  if (node.kind === "inner") {
+    const [left, right] = [rootBefore(node.left, changes), rootBefore(node.right, changes)];
+    return left && right && mapNodeHash(left, right);
+  }
+  if (node.terminal.kind === "empty") return EMPTY;
+  if (node.terminal.kind === "foreign") return mapLeafHash(node.terminal.leaf);
+  const existing = changes.slice(node.first, node.end).find(({ old }) => old !== undefined);
+  return existing?.old && mapLeafHash({ index: existing.index, ...existing.old });
+}
+
 /** Root of the subtree at `depth` that holds exactly these leaves (distinct indices with a common prefix). */
 export function rootOfLeaves(leaves: readonly MapLeaf[], depth: number): Hash {
   const [first] = leaves;
