@@ -6,6 +6,7 @@ import { judgeAnchor } from "./start-checks.ts";
 import { openAnchor } from "./store/anchor.ts";
 import { checkStore } from "./store/fsck.ts";
 import type { CheckReport } from "./store/fsck.ts";
+import { checkTables } from "./store/level-files.ts";
 import { openLevelStore } from "./store/level-store.ts";
 import { takeLock } from "./store/lock.ts";
 import { HEAD_KEY, parseHead } from "./store/records.ts";
@@ -21,6 +22,7 @@ export interface StoppedLog {
 export async function fsck(log: StoppedLog, report: (report: CheckReport) => void): Promise<boolean> {
   const lock = await takeLock(log.dataDirectory);
   try {
+    if (!checkFiles(databaseOf(log.dataDirectory), report)) return false;
     const store = await openLevelStore(databaseOf(log.dataDirectory));
     try {
       return await checkLog(store, log.anchorFile, report);
@@ -30,6 +32,19 @@ export async function fsck(log: StoppedLog, report: (report: CheckReport) => voi
   } finally {
     await lock.release();
   }
+}
+
+/** LevelDB may end the process on a damaged table, so its files come first; without them there is nothing to open. */
+function checkFiles(database: string, report: (report: CheckReport) => void): boolean {
+  let sound = true;
+  let done = 0;
+  for (const { problem } of checkTables(database)) {
+    report({ kind: "progress", what: "tables", done: ++done });
+    if (problem === undefined) continue;
+    report({ kind: "problem", message: problem.message });
+    sound = false;
+  }
+  return sound;
 }
 
 async function checkLog(store: Store, anchorFile: string, report: (report: CheckReport) => void): Promise<boolean> {

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import { Level } from "level";
 import { equalBytes } from "../../shared/encoding.ts";
+import { checkJournals } from "./level-files.ts";
 import { CHECKSUM_OVERHEAD, openValue, sealValue } from "./checksums.ts";
 import { ConflictError, IntegrityError, NoDataError, RANGE_BYTES, rangeBytes, UnknownOutcomeError } from "./store.ts";
 import type { Commit, KeyValue, Reads, Snapshot, Store } from "./store.ts";
@@ -31,10 +32,12 @@ export async function createLevelStore(directory: string): Promise<Store> {
 /**
  * Opens an existing database. A lost or empty directory is an error, never a new log. Several threads may hold it open, but
  * the one that opened it first must close it last: classic-level 3.0 lets the first bring the block cache for all, and frees
- * it when that one closes. Throws `NoDataError`, `IntegrityError`.
+ * it when that one closes. What LevelDB would drop from its journal in silence is found first. Throws `NoDataError`,
+ * `IntegrityError`.
  */
 export async function openLevelStore(directory: string): Promise<Store> {
   if (!existsSync(`${directory}/CURRENT`)) throw new NoDataError(directory, holdsTables(directory));
+  checkJournals(directory);
   return openLevel(directory, false);
 }
 
