@@ -39,6 +39,8 @@ export interface ReadSide {
   checkpoint(): Promise<string>;
   tile(tile: Tile): Promise<Uint8Array | undefined>;
   changes(epoch: number): Promise<Uint8Array | undefined>;
+  /** A page of all leaves of the map at an epoch: those after an index, in order. */
+  dump(epoch: number, after: Uint8Array | undefined): Promise<Uint8Array | undefined>;
   settlingRecords(epoch: number, size: number): Promise<SettlingRecords | undefined>;
   /** Canonical JSON; without a hash the newest. */
   configuration(hash?: Uint8Array): Promise<string | undefined>;
@@ -118,6 +120,12 @@ function integerOf(text: string | null | undefined, name: string): number {
   return value;
 }
 
+/** An index of the map, 64 hexadecimal digits. */
+function indexOf(text: string): Uint8Array {
+  if (!/^[0-9a-f]{64}$/.test(text)) throw new ApiError("bad-request", "an index has 64 hexadecimal digits");
+  return decodeHex(text);
+}
+
 const PUBLIC: readonly Route[] = [
   {
     method: "get",
@@ -173,6 +181,20 @@ const PUBLIC: readonly Route[] = [
     handle: async ({ read, write }, { params, userId }) => {
       write.checkReader(userId);
       return forGood(found(await read.changes(integerOf(params["epoch"], "epoch"))));
+    },
+  },
+  {
+    method: "get",
+    path: "/v1/dump/:epoch",
+    summary: "Leaves of the whole map at a settling epoch, or the last of a closed log: a page, after index ?after",
+    access: "public",
+    answer: "bytes",
+    handle: async ({ read, write }, { params, query, userId }) => {
+      write.checkReader(userId);
+      const after = query.get("after");
+      return forGood(
+        found(await read.dump(integerOf(params["epoch"], "epoch"), after === null ? undefined : indexOf(after))),
+      );
     },
   },
   {

@@ -3,6 +3,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Hash } from "../shared/crypto/hash.ts";
 import type { VrfProof } from "../shared/crypto/vrf.ts";
 import { equalBytes, fromUtf8 } from "../shared/encoding.ts";
+import { parseConfiguration } from "../shared/directory/configuration.ts";
 import { encodeEpochChanges } from "../shared/log/change-list.ts";
 import { encodeEntryBundle, TILE_HEIGHT, TILE_WIDTH } from "../shared/log/tiles.ts";
 import type { Tile } from "../shared/log/tiles.ts";
@@ -24,7 +25,9 @@ import { MAX_VERSIONS_PER_REQUEST, SETTLED_MAPS_KEPT_MS } from "../shared/parame
 import { ApiError } from "./api-error.ts";
 import { base64, pathBase64 } from "./base64.ts";
 import type { Bundle } from "./bundle.ts";
+import { dumpPage } from "./dump.ts";
 import type { IndexProver } from "./native-vrf.ts";
+import { lookupText } from "./lookup-text.ts";
 import { readChanges } from "./store/change-lists.ts";
 import { HistoryReader } from "./store/histories.ts";
 import { logHashes } from "./store/log-nodes.ts";
@@ -76,10 +79,7 @@ export class Directory {
 
   /** The JSON text of a LookupAnswer. */
   lookup(userId: string): Promise<string> {
-    return this.#at((bundle) => {
-      const user = JSON.stringify(this.#userPart(bundle, userId));
-      return `{"head":${bundle.headText},"user":${user}}`;
-    });
+    return this.#at((bundle) => lookupText(bundle.headText, this.#userPart(bundle, userId)));
   }
 
   lookups(userIds: readonly string[]): Promise<LookupsAnswer> {
@@ -155,6 +155,14 @@ export class Directory {
       return proof === undefined
         ? undefined
         : encodeEpochChanges({ list: await readChanges(bundle.reads, epoch), proof });
+    });
+  }
+
+  /** A page of the whole map at a settling epoch that is kept, or at the head of a closed log, which stays. */
+  dump(epoch: number, after: Hash | undefined): Promise<Uint8Array | undefined> {
+    return this.#at(async (bundle) => {
+      const isFinal = epoch === bundle.epoch && parseConfiguration(bundle.configurationText).successor !== undefined;
+      return isFinal || isKept(bundle, epoch) ? await dumpPage(bundle.mapAt(epoch), after) : undefined;
     });
   }
 

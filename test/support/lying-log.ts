@@ -181,6 +181,9 @@ export class LyingLog {
       changes: async () => {
         await later(undefined);
       },
+      dump: async () => {
+        await later(undefined);
+      },
       settlingRecords: async (epoch, at) => await later(log.settlingRecords(epoch, at)),
       configuration: async () => await later(log.configurationText),
     };
