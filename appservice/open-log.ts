@@ -19,6 +19,7 @@ import { judgeAnchor, judgeExternalHead } from "./start-checks.ts";
 import type { Head, Refusal } from "./start-checks.ts";
 import { openAnchor } from "./store/anchor.ts";
 import type { Anchor } from "./store/anchor.ts";
+import { readCustody } from "./store/custody.ts";
 import { openLevelStore } from "./store/level-store.ts";
 import { logHashes } from "./store/log-nodes.ts";
 import { configurationKey, epochKey, HEAD_KEY, LAYOUT_KEY, parseEpoch, parseHead } from "./store/records.ts";
@@ -72,6 +73,13 @@ export interface LogPlace {
   readonly keys: LogKeys;
 }
 
+/** Why a database is never signed on whatever its anchor says; the others are judged like any. */
+const CUSTODY_REFUSALS: { readonly [custody: string]: string } = {
+  moved:
+    "this log was moved away by backup --move, and goes on where that backup was restored. Next: run it there; if it was restored nowhere, restore it into a new data directory (matrix-ckv restore)",
+  copy: "this database was restored from a backup of a log that went on: heads were signed that it does not know, so it answers and never signs. Next: put the newest database back; if that is lost, begin a successor (matrix-ckv init --successor-of <this config.yaml> --without-final-epoch)",
+};
+
 /** Opens the database, verifies its newest head, and holds it against the anchor. Throws `IntegrityError`, `LayoutError`. */
 export async function openLog({ dataDirectory, anchorFile, keys }: LogPlace): Promise<WritableLog> {
   const store = await openLevelStore(databaseOf(dataDirectory));
@@ -83,7 +91,7 @@ export async function openLog({ dataDirectory, anchorFile, keys }: LogPlace): Pr
     const anchor = openAnchor(anchorFile);
     const database = checkHead(store, head, settings);
     const judged: JudgedLog = { store, dataDirectory, head, database, settings };
-    const refusal = checkAnchor(judged, anchor, anchorFile);
+    const refusal = CUSTODY_REFUSALS[readCustody(store) ?? "own"] ?? checkAnchor(judged, anchor, anchorFile);
     return {
       store,
       anchor,
@@ -133,7 +141,7 @@ export function readNewestSettings(reads: Reads, epoch: number): LogSettings {
 }
 
 /** Throws `ForeignKeysError` unless the seeds belong to the public keys of the configuration. */
-function checkKeys({ configuration, logKey }: LogSettings, { logSeed, vrfSeed, promiseSeed }: LogKeys): void {
+export function checkKeys({ configuration, logKey }: LogSettings, { logSeed, vrfSeed, promiseSeed }: LogKeys): void {
   const pairs: readonly (readonly [string, Uint8Array, Uint8Array])[] = [
     ["log", publicKeyOf(logSeed), logKey.publicKey],
     ["VRF", vrfPublicKey(vrfSeed), decodeUnpadded(configuration.vrf_key)],

@@ -48,6 +48,7 @@ export class Publication {
   #onPublished = Promise.withResolvers<undefined>();
   #cosigning: Promise<void> | undefined;
   readonly #failed = Promise.withResolvers<never>();
+  readonly #confirmed = Promise.withResolvers<undefined>();
 
   constructor(store: Store, directory: Directory, opened: OpenedLog, onMerged: OnMerged, cosign: Cosign | undefined) {
     this.#store = store;
@@ -63,6 +64,14 @@ export class Publication {
   /** Never resolves; rejects when cosigning failed for good. */
   get failed(): Promise<never> {
     return this.#failed.promise;
+  }
+
+  /**
+   * Resolves when every witness has cosigned the head that the log was opened with, so that none has seen a newer one; at
+   * once if there are none.
+   */
+  get confirmed(): Promise<unknown> {
+    return this.#confirmed.promise;
   }
 
   get published(): PublishedHead | undefined {
@@ -113,13 +122,17 @@ export class Publication {
     this.#directory.close();
   }
 
-  /** At start the newest epoch is published at once if it needs no cosignatures, or had them already. */
+  /** At start the newest epoch is published at once if it needs no cosignatures, or had them; witnesses are asked again. */
   #publishFirst(): void {
     const stored = this.#store.get(PUBLISHED_KEY);
     const cosigned = stored === undefined ? undefined : parseHead(stored);
-    if (this.#cosign === undefined) this.#publish(this.#newest);
-    else if (cosigned?.epoch === this.#newest.epoch) this.#publishCosigned(this.#newest, cosigned.note);
-    else this.#startCosigning();
+    if (this.#cosign === undefined) {
+      this.#publish(this.#newest);
+      this.#confirmed.resolve(undefined);
+      return;
+    }
+    if (cosigned?.epoch === this.#newest.epoch) this.#publishCosigned(this.#newest, cosigned.note);
+    this.#startCosigning();
   }
 
   #startCosigning(): void {
@@ -142,6 +155,7 @@ export class Publication {
       const consistency = (oldSize: number): Promise<readonly Uint8Array[]> =>
         Promise.resolve(proveConsistency(LOG_DOMAINS, logHashes(bundle.reads), oldSize, size));
       const note = (await this.#cosign?.(bundle.note, size, consistency, this.#ending.signal)) ?? bundle.note;
+      this.#confirmed.resolve(undefined);
       await this.#store.commit({ puts: [{ key: PUBLISHED_KEY, value: encodeHead({ epoch: bundle.epoch, note }) }] });
       this.#publishCosigned(bundle, note);
     } finally {
