@@ -1,7 +1,7 @@
 import { getPublicKey, hashes, sign } from "@noble/ed25519";
 import { concat, equalBytes } from "../encoding.ts";
 import { VerificationError } from "../errors.ts";
-import { basePoint, isSmallOrder, knownPoint, numberOf, ORDER, sumOfMultiples } from "./edwards25519.ts";
+import { basePoint, encodePoint, isSmallOrder, knownPoint, numberOf, ORDER, sumOfMultiples } from "./edwards25519.ts";
 import type { PreparedPoint } from "./edwards25519.ts";
 import { sha512 } from "./hash.ts";
 
@@ -41,7 +41,7 @@ export function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signat
   // What is rebuilt is canonical by construction, so the signature's R is, too, if they are the same bytes.
   const rebuilt = sumOfMultiples({ scalar: s, of: basePoint() }, { scalar: -k, of: key });
   if (isSmallOrder(rebuilt)) throw badSignature("the nonce point of a signature is of small order");
-  if (!equalBytes(rebuilt.toBytes(), nonce)) throw badSignature("a signature does not verify");
+  if (!equalBytes(encodePoint(rebuilt), nonce)) throw badSignature("a signature does not verify");
 }
 
 /** Both checks of this file, for hosts that have something faster: it must say the same of every input. */

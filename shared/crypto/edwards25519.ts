@@ -1,16 +1,23 @@
 /**
- * The curve of Ed25519 and of the VRF (RFC 8032, section "Ed25519ph, Ed25519ctx, and Ed25519"), for checking what is public:
+ * The curve of Ed25519 and of the VRF (RFC 8032, "Edwards-Curve Digital Signature Algorithm"), for checking what is public:
  * the time that anything here takes depends on its arguments, so none of it may see a secret.
  */
-import { Point } from "@noble/ed25519";
-import { encodeHex } from "../encoding.ts";
-
-const { p: PRIME, d: D } = Point.CURVE();
+import { decodeHex, encodeHex } from "../encoding.ts";
+import { fieldOf, invert, minus, numberOfField, ONE, plus, powerForRoots, PRIME, times, ZERO } from "./field25519.ts";
+import type { Field } from "./field25519.ts";
 
 /** Order of the base point. */
 export const ORDER: bigint = 2n ** 252n + 27742317777372353535851937790883648493n;
 
-/** Keys remembered at once: a log, its cosigners, and the devices of a few users. Each takes some 10 kB. */
+/** -121665 / 121666, its double, and a square root of -1. */
+const D = fieldOf(37095705934669439343138083508754565189542113879843219016388785533085940283555n);
+const TWO_D = fieldOf(16295367250680780974490674513165176452449235426866156013048779062215315747161n);
+const ROOT_OF_MINUS_ONE = fieldOf(19681161376707505956807079304988542015446066515923890162744021073123829784752n);
+
+/** The coordinate y = 4 / 5 of the base point; its x is even. */
+const BASE = decodeHex(`58${"66".repeat(31)}`);
+
+/** Keys remembered at once: a log, its cosigners, and the devices of a few users. Each takes some 20 kB. */
 const MAX_KNOWN = 64;
 /** A scalar is cut into parts of this many bits, each with its own table: one doubling then serves all of them. */
 const PART_BITS = 64n;
@@ -20,6 +27,17 @@ const USES_BEFORE_TABLES = 8;
 /** P, 3P, 5P, ..., 15P: what digits of at most 15 need. */
 const TABLE_LENGTH = 8;
 
+/** x = X / Z, y = Y / Z, x * y = T / Z. T stays two factors, E and H, for a point that is only doubled never needs it. */
+export interface Point {
+  readonly X: Field;
+  readonly Y: Field;
+  readonly Z: Field;
+  readonly E: Field;
+  readonly H: Field;
+}
+
+const IDENTITY: Point = { X: ZERO, Y: ONE, Z: ONE, E: ZERO, H: ONE };
+
 /** A point with the odd multiples of P, 2^64 P, 2^128 P and so on; of P alone where it won't come again. */
 export interface PreparedPoint {
   readonly point: Point;
@@ -27,24 +45,12 @@ export interface PreparedPoint {
 }
 type Table = readonly Summand[];
 
-/**
- * x = X / Z, y = Y / Z, x * y = T / Z modulo the prime. T stays two factors, E and H, for a point that is only doubled never
- * needs it. All are less than 2^266 in size, X, Y and Z less than 2^257.
- */
-interface Extended {
-  readonly X: bigint;
-  readonly Y: bigint;
-  readonly Z: bigint;
-  readonly E: bigint;
-  readonly H: bigint;
-}
-
 /** What of a second summand enters an addition: Y - X, Y + X, 2 Z, 2 d T. */
 interface Summand {
-  readonly minus: bigint;
-  readonly plus: bigint;
-  readonly twoZ: bigint;
-  readonly twoDT: bigint;
+  readonly yMinusX: Field;
+  readonly yPlusX: Field;
+  readonly twoZ: Field;
+  readonly twoDT: Field;
 }
 
 /** One summand, scalar times point. The scalar may be negative; its size is below 2^256. */
@@ -64,7 +70,7 @@ let preparedBase: PreparedPoint | undefined;
 
 /** The base point. */
 export function basePoint(): PreparedPoint {
-  preparedBase ??= prepare(Point.BASE, KNOWN_PARTS);
+  preparedBase ??= prepare(decodePoint(BASE) ?? IDENTITY, KNOWN_PARTS);
   return preparedBase;
 }
 
@@ -100,13 +106,39 @@ export function passingPoint(point: Point): PreparedPoint {
   return prepare(point, 1);
 }
 
-/** The point of 32 bytes, or undefined where they are no canonical encoding (RFC 8032). Nothing is remembered. */
+/** The point of 32 bytes, or undefined where they are no canonical encoding (RFC 8032, "Decoding"). Nothing is remembered. */
 export function decodePoint(bytes: Uint8Array): Point | undefined {
-  try {
-    return Point.fromBytes(bytes);
-  } catch {
-    return undefined;
+  if (bytes.length !== 32) return undefined;
+  const number = numberOf(bytes);
+  const y = BigInt.asUintN(255, number);
+  if (y >= PRIME) return undefined;
+  const Y = fieldOf(y);
+  const X = xOf(Y, number === y ? 0n : 1n);
+  return X === undefined ? undefined : { X, Y, Z: ONE, E: X, H: Y };
+}
+
+/** The x of this parity where x^2 = (y^2 - 1) / (d y^2 + 1). */
+function xOf(Y: Field, parity: bigint): Field | undefined {
+  const square = times(Y, Y);
+  const [u, v] = [minus(square, ONE), plus(times(D, square), ONE)];
+  const cube = times(times(v, v), v);
+  const root = times(times(u, cube), powerForRoots(times(u, times(times(cube, cube), v))));
+  const check = times(v, times(root, root));
+  let x = root;
+  if (!isZero(minus(check, u))) {
+    if (!isZero(plus(check, u))) return undefined;
+    x = times(root, ROOT_OF_MINUS_ONE);
   }
+  const number = numberOfField(x);
+  if (number === 0n && parity === 1n) return undefined;
+  return fieldOf((number & 1n) === parity ? number : PRIME - number);
+}
+
+/** The 32 bytes of a point (RFC 8032, "Encoding"). */
+export function encodePoint({ X, Y, Z }: Point): Uint8Array {
+  const inverse = invert(Z);
+  const [x, y] = [numberOfField(times(X, inverse)), numberOfField(times(Y, inverse))];
+  return decodeHex((y + ((x & 1n) << 255n)).toString(16).padStart(64, "0")).reverse();
 }
 
 /** The little-endian number of some bytes. */
@@ -114,16 +146,19 @@ export function numberOf(bytes: Uint8Array): bigint {
   return BigInt(`0x${encodeHex(bytes.toReversed())}`);
 }
 
+function isZero(a: Field): boolean {
+  return numberOfField(a) === 0n;
+}
+
 function prepare(point: Point, parts: number): PreparedPoint {
-  const start = extendedOf(point);
-  const tables = [oddMultiples(start)];
-  for (let shifted = start; tables.length < parts; tables.push(oddMultiples(shifted))) {
+  const tables = [oddMultiples(point)];
+  for (let shifted = point; tables.length < parts; tables.push(oddMultiples(shifted))) {
     for (let bit = 0n; bit < PART_BITS; bit++) shifted = double(shifted);
   }
   return { point, tables };
 }
 
-function oddMultiples(point: Extended): Table {
+function oddMultiples(point: Point): Table {
   const twice = summandOf(double(point));
   const multiples: Summand[] = [];
   for (let multiple = point; multiples.length < TABLE_LENGTH; multiple = add(multiple, twice)) {
@@ -132,60 +167,57 @@ function oddMultiples(point: Extended): Table {
   return multiples;
 }
 
-function summandOf({ X, Y, Z, E, H }: Extended): Summand {
-  return { minus: Y - X, plus: Y + X, twoZ: Z + Z, twoDT: (2n * D * E * H) % PRIME };
+function summandOf({ X, Y, Z, E, H }: Point): Summand {
+  return { yMinusX: minus(Y, X), yPlusX: plus(Y, X), twoZ: plus(Z, Z), twoDT: times(TWO_D, times(E, H)) };
 }
 
-function negate({ minus, plus, twoZ, twoDT }: Summand): Summand {
-  return { minus: plus, plus: minus, twoZ, twoDT: -twoDT };
+function negate({ yMinusX, yPlusX, twoZ, twoDT }: Summand): Summand {
+  return { yMinusX: yPlusX, yPlusX: yMinusX, twoZ, twoDT: minus(ZERO, twoDT) };
 }
 
 /** RFC 8032, "Point Addition". Complete: there are no special cases. */
-function add({ X, Y, Z, E, H }: Extended, { minus, plus, twoZ, twoDT }: Summand): Extended {
-  const a = fold((Y - X) * minus);
-  const b = fold((Y + X) * plus);
-  const c = fold(fold(fold(E * H)) * twoDT);
-  const d = fold(Z * twoZ);
-  return extended(b - a, d - c, d + c, b + a);
+function add({ X, Y, Z, E, H }: Point, { yMinusX, yPlusX, twoZ, twoDT }: Summand): Point {
+  const a = times(minus(Y, X), yMinusX);
+  const b = times(plus(Y, X), yPlusX);
+  const c = times(times(E, H), twoDT);
+  const d = times(Z, twoZ);
+  return pointOf(minus(b, a), minus(d, c), plus(d, c), plus(b, a));
 }
 
-/** RFC 8032, "Point Addition", for a point and itself. */
-function double({ X, Y, Z }: Extended): Extended {
-  const a = fold(X * X);
-  const b = fold(Y * Y);
-  const c = fold(Z * Z);
-  const e = fold(X * Y);
-  return extended(-e - e, c + c + a - b, a - b, a + b);
+/** RFC 8032, "Point Addition", for a point and itself; all four factors with the other sign. */
+function double({ X, Y, Z }: Point): Point {
+  const a = times(X, X);
+  const b = times(Y, Y);
+  const c = times(Z, Z);
+  const e = times(X, Y);
+  const g = minus(a, b);
+  return pointOf(minus(ZERO, plus(e, e)), plus(plus(c, c), g), g, plus(a, b));
 }
 
-function extended(E: bigint, F: bigint, G: bigint, H: bigint): Extended {
-  return { X: fold(fold(E * F)), Y: fold(fold(G * H)), Z: fold(fold(F * G)), E, H };
+/** E has 2 summands at most, F 4, G 2 and H 2. */
+function pointOf(E: Field, F: Field, G: Field, H: Field): Point {
+  return { X: times(E, F), Y: times(G, H), Z: times(F, G), E, H };
 }
 
-/** The same modulo the prime, for 2^256 is 38: from below 2^(256 + n) in size to below 2^256 + 2^(n + 6). Faster than %. */
-function fold(n: bigint): bigint {
-  return (n >> 256n) * 38n + BigInt.asUintN(256, n);
+/** 8 times the point. */
+export function clearCofactor(point: Point): Point {
+  return double(double(double(point)));
 }
 
-function extendedOf({ X, Y, Z, T }: Point): Extended {
-  return { X, Y, Z, E: T, H: 1n };
-}
-
-function pointOf({ X, Y, Z, E, H }: Extended): Point {
-  const reduced = (n: bigint): bigint => ((n % PRIME) + PRIME) % PRIME;
-  return new Point(reduced(X), reduced(Y), reduced(Z), reduced(E * H));
+/** Whether it is the identity. */
+export function isIdentity({ X, Y, Z }: Point): boolean {
+  return isZero(X) && isZero(minus(Y, Z));
 }
 
 /** Whether 8 times the point is the identity. */
 export function isSmallOrder(point: Point): boolean {
-  const { X, Y, Z } = double(double(double(extendedOf(point))));
-  return X % PRIME === 0n && (Y - Z) % PRIME === 0n;
+  return isIdentity(clearCofactor(point));
 }
 
 /** The sum of all multiples, in one walk down their bits (Straus). */
 export function sumOfMultiples(...multiples: readonly Multiple[]): Point {
   const rows = multiples.flatMap(rowsOf);
-  let sum = extendedOf(Point.ZERO);
+  let sum = IDENTITY;
   for (let bit = Math.max(...rows.map(({ digits }) => digits.length)) - 1; bit >= 0; bit--) {
     sum = double(sum);
     for (const { table, digits } of rows) {
@@ -194,7 +226,7 @@ export function sumOfMultiples(...multiples: readonly Multiple[]): Point {
       if (digit !== 0 && summand !== undefined) sum = add(sum, digit > 0 ? summand : negate(summand));
     }
   }
-  return pointOf(sum);
+  return sum;
 }
 
 interface Row {
@@ -215,16 +247,19 @@ function rowsOf({ scalar, of: { tables } }: Multiple): readonly Row[] {
 
 /** Digits d with `sum of d[i] * 2^i = sign * size`, each 0 or odd and at most 15 in size (width-5 NAF). */
 function signedDigits(size: bigint, sign: number): readonly number[] {
+  const bits = size.toString(2);
+  const bit = (at: number): number => (bits.at(-1 - at) === "1" ? 1 : 0);
   const digits: number[] = [];
-  for (let rest = size; rest > 0n;) {
-    if ((rest & 1n) === 0n) {
+  let carry = 0;
+  while (digits.length < bits.length || carry > 0) {
+    const at = digits.length;
+    if (bit(at) === carry) {
       digits.push(0);
-      rest >>= 1n;
-    } else {
-      const digit = BigInt.asIntN(5, rest);
-      digits.push(sign * Number(digit), 0, 0, 0, 0);
-      rest = (rest - digit) >> 5n;
+      continue;
     }
+    const window = 1 + 2 * bit(at + 1) + 4 * bit(at + 2) + 8 * bit(at + 3) - 16 * bit(at + 4);
+    carry = bit(at + 4);
+    digits.push(sign * window, 0, 0, 0, 0);
   }
   return digits;
 }

@@ -1,11 +1,13 @@
 import { ed25519 } from "@noble/curves/ed25519.js";
 import { numberToBytesLE } from "@noble/curves/utils.js";
-import type { Point } from "@noble/ed25519";
 import { concat, equalBytes } from "../encoding.ts";
 import { VerificationError } from "../errors.ts";
 import {
   basePoint,
+  clearCofactor,
   decodePoint,
+  encodePoint,
+  isIdentity,
   isSmallOrder,
   knownPoint,
   numberOf,
@@ -13,6 +15,7 @@ import {
   passingPoint,
   sumOfMultiples,
 } from "./edwards25519.ts";
+import type { Point } from "./edwards25519.ts";
 import { type Hash, sha512 } from "./hash.ts";
 
 /**
@@ -66,15 +69,22 @@ const NOBLE: Group<SecretPoint> = {
     }
   },
   encode: (point) => point.toBytes(),
-  clearCofactor,
+  clearCofactor(point) {
+    const cleared = point.clearCofactor();
+    return cleared.is0() ? undefined : cleared;
+  },
   multiply: (point, scalar) => point.multiply(scalar),
   multiplyBase: (scalar) => ed25519.Point.BASE.multiply(scalar),
 };
 
-function clearCofactor<P extends { clearCofactor(): P; is0(): boolean }>(point: P): P | undefined {
-  const cleared = point.clearCofactor();
-  return cleared.is0() ? undefined : cleared;
-}
+/** For what is public. */
+const PUBLIC: Pick<Group<Point>, "decode" | "clearCofactor"> = {
+  decode: decodePoint,
+  clearCofactor(point) {
+    const cleared = clearCofactor(point);
+    return isIdentity(cleared) ? undefined : cleared;
+  },
+};
 
 /** The 32-byte VRF key of a 32-byte seed (RFC 9381: as an Ed25519 key). */
 export function vrfPublicKey(seed: Uint8Array): Uint8Array {
@@ -123,17 +133,17 @@ export function verifyVrf(publicKey: Uint8Array, alpha: Uint8Array, proof: Uint8
   const y = knownPoint(publicKey);
   if (y === undefined) throw badVrf("not a VRF key");
   const { gamma, gammaBytes, c, s } = parseProof(proof);
-  const hashed = encodeToCurve({ decode: decodePoint, clearCofactor }, publicKey, alpha);
+  const hashed = encodeToCurve(PUBLIC, publicKey, alpha);
   const u = sumOfMultiples({ scalar: s, of: basePoint() }, { scalar: -c, of: y });
   const v = sumOfMultiples({ scalar: s, of: passingPoint(hashed) }, { scalar: -c, of: passingPoint(gamma) });
-  const expected = challenge(publicKey, hashed.toBytes(), gammaBytes, u.toBytes(), v.toBytes());
+  const expected = challenge(publicKey, encodePoint(hashed), gammaBytes, encodePoint(u), encodePoint(v));
   if (!equalBytes(expected, proof.subarray(32, 48))) throw badVrf("a VRF proof does not verify");
-  return indexOf(outputOf(gamma.clearCofactor().toBytes()));
+  return indexOf(outputOf(encodePoint(clearCofactor(gamma))));
 }
 
 /** Beta, all 64 bytes, of a proof that was verified or is one's own (RFC 9381, "ECVRF Proof to Hash"). Throws `bad-vrf`. */
 export function vrfOutput(proof: Uint8Array): Uint8Array {
-  return outputOf(parseProof(proof).gamma.clearCofactor().toBytes());
+  return outputOf(encodePoint(clearCofactor(parseProof(proof).gamma)));
 }
 
 interface ParsedProof {
