@@ -137,7 +137,10 @@ class Inspector {
 
   async #checkUser(head: VerifiedHead, userId: string): Promise<void> {
     const { directory } = this.running;
-    const answer: LookupAnswer = parseLookupAnswer(JSON.parse(await directory.lookup(userId)));
+    const text = await directory.lookup(userId);
+    const { head: part, users } = await directory.lookups([userId]);
+    assert.equal(text, JSON.stringify({ head: part, user: users[userId] }));
+    const answer: LookupAnswer = parseLookupAnswer(JSON.parse(text));
     const records = await directory.settlingRecords(answer.user.settling.epoch, head.checkpoint.size);
     const settling = verifySettlingRecords(head, answer.user.settling.epoch, records!);
     // An entry of these tests is no entry of Matrix keys: its commitment is checked here, its content elsewhere.

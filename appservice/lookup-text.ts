@@ -1,0 +1,25 @@
+/** The JSON text of a lookup's answer, made by the thousand: `JSON.stringify` would look through each character of it. */
+import type { LeafPart, SettlingLeaf, UserPart } from "../shared/messages.ts";
+
+/** The text that `JSON.stringify` makes of a LookupAnswer. `headText`: that of its head, the same for all at an epoch. */
+export function lookupText(headText: string, { vrf_proof, map_proof, leaf, settling }: UserPart): string {
+  const { epoch, map_proof: settlingProof, leaf: settled } = settling;
+  return (
+    `{"head":${headText},"user":{"vrf_proof":"${vrf_proof}","map_proof":"${map_proof}"` +
+    `${leaf === undefined ? "" : leafText(leaf)},"settling":{"epoch":${epoch},"map_proof":"${settlingProof}"` +
+    `${settled === undefined ? "" : settlingLeafText(settled)}}}}`
+  );
+}
+
+/** Numbers and base64 stand as they are; an entry is a JSON text itself, and full of what must be escaped. */
+function leafText({ n, history_root, last_leaf_proof, epoch, commitment, opening, entry }: LeafPart): string {
+  return (
+    `,"leaf":{"n":${n},"history_root":"${history_root}","last_leaf_proof":"${last_leaf_proof}","epoch":${epoch},` +
+    `"commitment":"${commitment}"${opening === undefined ? "" : `,"opening":"${opening}"`}` +
+    `${entry === undefined ? "" : `,"entry":${JSON.stringify(entry)}`}}`
+  );
+}
+
+function settlingLeafText({ n, history_root, consistency }: SettlingLeaf): string {
+  return `,"leaf":{"n":${n},"history_root":"${history_root}","consistency":"${consistency}"}`;
+}
