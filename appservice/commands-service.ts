@@ -4,7 +4,7 @@ import { createInterface } from "node:readline/promises";
 import { systemClock } from "./clock.ts";
 import { endSignal, print } from "./commands-independent.ts";
 import { ALL_FILES, NEEDED_TO_START } from "./check-files.ts";
-import { loadChecked, loadConfig } from "./config.ts";
+import { loadChecked, loadConfig, type Config } from "./config.ts";
 import { HEARTBEAT_BOUNDS, init, InitError, MERGE_DELAY_BOUNDS, SETTLE_BOUNDS } from "./init.ts";
 import { openLogger } from "./logger.ts";
 import { fsck } from "./fsck.ts";
@@ -12,7 +12,7 @@ import { parseRegistration } from "./registration.ts";
 import { wellKnownLines } from "./well-known.ts";
 
 /** A command cannot do what it was asked. */
-class CommandError extends Error {
+export class CommandError extends Error {
   override readonly name = "CommandError";
   readonly exitCode: number;
 
@@ -22,7 +22,7 @@ class CommandError extends Error {
   }
 }
 
-interface WithConfig {
+export interface WithConfig {
   readonly config: string;
 }
 
@@ -161,7 +161,16 @@ export async function runErase(userId: string, { config: file, from, to }: Erase
 
 /** Asks the running service, which alone may write. */
 async function operate(file: string, command: "close" | "erase", body: object): Promise<unknown> {
-  const { listeners, registration } = loadConfig(file, process.env);
+  const response = await askOperator(loadConfig(file, process.env), command, body);
+  return await response.json();
+}
+
+/** An answer of the running service's private listener. Throws `CommandError` if it refuses, or nothing answers. */
+export async function askOperator(
+  { listeners, registration }: Config,
+  command: "close" | "erase" | "backup",
+  body: object,
+): Promise<Response> {
   const { host, port } = listeners.metrics;
   const { asToken } = parseRegistration(readFileSync(registration, "utf8"));
   const response = await fetch(`http://${host}:${port}/operator/${command}`, {
@@ -171,9 +180,9 @@ async function operate(file: string, command: "close" | "erase", body: object): 
   }).catch(() => undefined);
   if (response === undefined)
     throw new CommandError(`nothing answers at ${host}:${port}: is "matrix-ckv run" running?`, 75);
-  const answer = (await response.json()) as { readonly error?: string };
-  if (!response.ok) throw new CommandError(answer.error ?? "refused", 1);
-  return answer;
+  if (response.ok) return response;
+  const { error } = (await response.json()) as { readonly error?: string };
+  throw new CommandError(error ?? "refused", 1);
 }
 
 export async function runFsck({ config: file }: WithConfig): Promise<void> {

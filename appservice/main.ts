@@ -2,6 +2,7 @@
 /** The command line: reads options, wires, prints. Exit codes: 75 try again, 78 change the configuration, 70 integrity. */
 import { Command, InvalidArgumentError } from "commander";
 import { runAudit, runVerifyEvidence, runWitness } from "./commands-independent.ts";
+import { runBackup, runRestore } from "./commands-backup.ts";
 import { runClose, runDoctor, runErase, runFsck, runInit, runService, runStatus } from "./commands-service.ts";
 
 const CONFIG = ["-c, --config <file>", "configuration", "config.yaml"] as const;
@@ -62,6 +63,20 @@ function addServiceCommands(command: Command): void {
     .description("verify the whole database; the service must not run")
     .option(...CONFIG)
     .action(runFsck);
+  command
+    .command("backup")
+    .description("the whole log in one new file, from the running service, or from a log that is stopped")
+    .requiredOption("--to <file>", "where to write it")
+    .option("--move", "end this log, stopped, here: only this backup of it signs again, where it is restored")
+    .option(...CONFIG)
+    .action(runBackup);
+  command
+    .command("restore")
+    .description("verify a backup and make a database of it; never overwrites")
+    .requiredOption("--from <file>", "the backup")
+    .option("--data <directory>", "database to make, if not that of the configuration")
+    .option(...CONFIG)
+    .action(runRestore);
   command
     .command("status")
     .description("what a running service says of itself")

@@ -3,19 +3,25 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { parseJson } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { parseShape, parseUserId, type Shape } from "../shared/messages.ts";
+import { BackupError } from "./backup.ts";
 import type { Listener } from "./config.ts";
 import type { Metrics } from "./metrics.ts";
 
 const MAX_BODY_BYTES = 16_384;
+const OPERATOR_ROUTES: readonly string[] = ["POST /operator/close", "POST /operator/erase", "POST /operator/backup"];
 
-/** What only the operator may do. Both throw Errors whose message is for the operator. */
+/** What only the operator may do. All throw Errors whose message is for the operator. */
 export interface OperatorSide {
   /** Merges the last version of an account. */
   closeAccount(userId: string): Promise<{ readonly version: number; readonly epoch: number }>;
   eraseVersions(userId: string, versions: readonly number[]): Promise<void>;
+  /** The bytes of a backup. */
+  backUp(): AsyncIterable<Uint8Array>;
 }
 
 export interface PrivateParts {
@@ -32,8 +38,9 @@ const VERSIONS: Shape = { type: "array", items: VERSION, maxItems: 1_000 };
 export async function servePrivately(parts: PrivateParts, listener: Listener, signal: AbortSignal): Promise<number> {
   const server = createServer({ requestTimeout: 30_000 }, (request, response) => {
     answer(parts, request, response).catch((error: unknown) => {
-      const refused = error instanceof RangeError || error instanceof VerificationError;
-      reply(response, refused ? 400 : 500, { error: refused ? error.message : "the service failed" });
+      const refused = error instanceof RangeError || error instanceof VerificationError || error instanceof BackupError;
+      if (response.headersSent) response.destroy();
+      else reply(response, refused ? 400 : 500, { error: refused ? error.message : "the service failed" });
     });
   });
   server.listen({ ...listener, signal });
@@ -46,13 +53,30 @@ async function answer(parts: PrivateParts, request: IncomingMessage, response: S
   if (route === "GET /metrics") {
     const { type, text } = await parts.scrape();
     response.writeHead(200, { "content-type": type }).end(text);
-  } else if (route !== "POST /operator/close" && route !== "POST /operator/erase") {
+  } else if (!OPERATOR_ROUTES.includes(route)) {
     reply(response, 404, { error: "there is no such route" });
   } else if (!isOperator(request, parts.token)) {
     reply(response, 401, { error: "the as_token of the registration is needed" });
+  } else if (route === "POST /operator/backup") {
+    await sendBackup(parts.operator, request, response);
   } else {
     reply(response, 200, await operate(parts.operator, route, await readBody(request)));
   }
+}
+
+/** A backup holds what opens every entry: it leaves this machine only as its operator carries it, not over a wire without TLS. */
+async function sendBackup(operator: OperatorSide, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const { remoteAddress, localAddress } = request.socket;
+  if (remoteAddress === undefined || remoteAddress !== localAddress) {
+    throw new RangeError("a backup is made on the machine of the service");
+  }
+  const pieces = operator.backUp()[Symbol.asyncIterator]();
+  // What is refused is refused before the first byte.
+  const first = await pieces.next();
+  response.writeHead(200, { "content-type": "application/octet-stream" });
+  const rest = { [Symbol.asyncIterator]: () => pieces };
+  if (first.done !== true) response.write(first.value);
+  await pipeline(Readable.from(rest, { objectMode: false }), response);
 }
 
 async function operate(

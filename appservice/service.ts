@@ -205,6 +205,7 @@ class Service {
         if (!erase) throw new RangeError("erasing is off: access.erase in config.yaml");
         await sequencer.eraseVersions(userId, versions);
       },
+      backUp: () => log.backUp(),
     };
     return { scrape, operator, token: this.#registration.asToken };
   }
