@@ -8,7 +8,7 @@ import { base64, pathBase64 } from "./base64.ts";
 import { logHashes } from "./store/log-nodes.ts";
 import { readMap, readSettledMap, TileCache } from "./store/map-reader.ts";
 import type { MapReader } from "./store/map-reader.ts";
-import type { Tile } from "./store/map-tiles.ts";
+import type { Top } from "./store/map-top.ts";
 import { epochKey, parseEpoch } from "./store/records.ts";
 import { getReferenced } from "./store/store.ts";
 import type { Reads, Snapshot, Store } from "./store/store.ts";
@@ -57,10 +57,10 @@ export class Bundle {
   /** The JSON text of `head`. */
   readonly headText: string;
   readonly #shared: SharedSnapshot;
-  readonly #top: ReadonlyMap<string, Tile>;
+  readonly #top: Top;
 
   /** Takes a snapshot, which must be of this epoch: the next is committed only later. */
-  constructor(store: Store | SharedSnapshot, head: CommittedHead, top: ReadonlyMap<string, Tile>) {
+  constructor(store: Store | SharedSnapshot, head: CommittedHead, top: Top) {
     this.#shared = store instanceof SharedSnapshot ? store : new SharedSnapshot(store.snapshot());
     this.#top = top;
     this.epoch = head.epoch;

@@ -12,7 +12,8 @@ import type { MergedChanges } from "./sequencer-messages.ts";
 import { encodeChanges } from "./store/change-lists.ts";
 import { appendToTip, rootOfTip } from "./store/histories.ts";
 import { appendLeaf, readFrontier } from "./store/log-nodes.ts";
-import type { PackedTile, StoredLeaf } from "./store/map-tiles.ts";
+import type { StoredLeaf } from "./store/map-tiles.ts";
+import type { TopChanges } from "./store/map-top.ts";
 import { MapWriter } from "./store/map-writer.ts";
 import {
   encodeEpoch,
@@ -39,7 +40,7 @@ export interface BuiltEpoch {
   readonly root: Hash;
   readonly puts: readonly KeyValue[];
   readonly deletes: readonly Uint8Array[];
-  readonly changedTop: readonly PackedTile[];
+  readonly changedTop: TopChanges;
   readonly settlingEpoch: number;
   /** What the log now has of each user whose changes it merges. */
   readonly merged: readonly MergedState[];

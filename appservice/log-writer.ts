@@ -27,7 +27,7 @@ import { encodePending, parsePending } from "./promises.ts";
 import type { Anchor } from "./store/anchor.ts";
 import { eachInRange } from "./store/level-store.ts";
 import { appendToTip, EMPTY_TIP, HistoryReader, rootOfTip } from "./store/histories.ts";
-import type { PackedTile, Tile } from "./store/map-tiles.ts";
+import type { TopChanges } from "./store/map-top.ts";
 import {
   acknowledgementKey,
   afterKind,
@@ -58,7 +58,7 @@ export interface CommittedEpoch {
   readonly record: Uint8Array;
   readonly configurationText: string;
   readonly settlingEpoch: number;
-  readonly changedTop: readonly PackedTile[];
+  readonly changedTop: TopChanges;
   readonly merged: MergedChanges;
 }
 
@@ -145,9 +145,9 @@ export class LogWriter {
     return this.#builder.settlingEpoch;
   }
 
-  /** All tiles of the top of the map, for readers at start. */
-  top(): readonly Tile[] {
-    return this.#builder.map.top();
+  /** The top of the map, for readers at start. */
+  packedTop(): TopChanges {
+    return this.#builder.map.packedTop();
   }
 
   /** Users of whom an epoch at `nowMs` could merge something. */

@@ -4,9 +4,8 @@ import { LOG_DOMAINS } from "../shared/merkle/tree.ts";
 import { Bundle } from "./bundle.ts";
 import type { Directory } from "./directory.ts";
 import type { EpochMessage, MergedChanges, OpenedLog } from "./sequencer-messages.ts";
-import { topName } from "./store/map-reader.ts";
-import { unpackTile } from "./store/map-tiles.ts";
-import type { PackedTile, Tile } from "./store/map-tiles.ts";
+import { changeTop } from "./store/map-top.ts";
+import type { Top } from "./store/map-top.ts";
 import { logHashes } from "./store/log-nodes.ts";
 import { encodeHead, parseHead, PUBLISHED_KEY } from "./store/records.ts";
 import type { Store } from "./store/store.ts";
@@ -38,7 +37,7 @@ export class Publication {
   readonly #cosign: Cosign | undefined;
   readonly #ending = new AbortController();
   /** Tiles of the top at the newest epoch. Tiles in it never change; an epoch puts others in their places. */
-  #top: ReadonlyMap<string, Tile>;
+  #top: Top;
   /** The newest committed epoch, held by its own reference until the next comes. */
   #newest: Bundle;
   #published: PublishedHead | undefined;
@@ -55,7 +54,7 @@ export class Publication {
     this.#onMerged = onMerged;
     this.#directory = directory;
     this.#cosign = cosign;
-    this.#top = replaceTiles(new Map(), opened.top);
+    this.#top = changeTop([], opened.top);
     this.#newest = new Bundle(store, opened, this.#top);
     this.#failed.promise.catch(() => undefined);
     this.#publishFirst();
@@ -89,7 +88,7 @@ export class Publication {
 
   /** Takes the snapshot of a committed epoch. On return the next may be committed. */
   take(epoch: EpochMessage): void {
-    this.#top = replaceTiles(this.#top, epoch.changedTop);
+    this.#top = changeTop(this.#top, epoch.changedTop);
     const before = this.#newest;
     this.#newest = new Bundle(this.#store, epoch, this.#top);
     if (epoch.merged.changes.length > 0) this.#unpublished.push({ merged: epoch.merged, epoch: epoch.epoch });
@@ -192,10 +191,4 @@ function settledOrAborted(promise: Promise<unknown>, signal: AbortSignal): Promi
     signal.addEventListener("abort", done);
     promise.then(done, done);
   });
-}
-
-function replaceTiles(top: ReadonlyMap<string, Tile>, packed: readonly PackedTile[]): ReadonlyMap<string, Tile> {
-  const replaced = new Map(top);
-  for (const tile of packed) replaced.set(topName(tile), unpackTile(tile));
-  return replaced;
 }

@@ -1,6 +1,6 @@
 /** What the main thread and the thread of the sequencer say to each other. */
 import type { LogReference } from "../shared/directory/configuration.ts";
-import type { PackedTile } from "./store/map-tiles.ts";
+import type { TopChanges } from "./store/map-top.ts";
 import type { LogKeys } from "./log-settings.ts";
 
 /** What the thread is started with. */
@@ -25,7 +25,7 @@ export interface OpenedLog {
   readonly epoch: number;
   readonly note: string;
   readonly configurationText: string;
-  readonly top: readonly PackedTile[];
+  readonly top: TopChanges;
   /** Why nothing may ever be signed on this database as it is; undefined if the checks so far hold. */
   readonly refusal: string | undefined;
   readonly pendingUsers: number;
@@ -36,7 +36,7 @@ export interface EpochMessage {
   readonly epoch: number;
   readonly note: string;
   readonly configurationText: string;
-  readonly changedTop: readonly PackedTile[];
+  readonly changedTop: TopChanges;
   readonly merged: MergedChanges;
 }
 

@@ -128,7 +128,7 @@ export class SequencerThread {
   #postChanges(): void {
     if (this.#changes.isEmpty) return;
     const submitted = this.#changes.take();
-    this.#worker?.postMessage({ kind: "changes", submitted } satisfies ToSequencer, [submitted.entries.buffer]);
+    this.#worker?.postMessage({ kind: "changes", submitted } satisfies ToSequencer, [submitted.entries.buffer as ArrayBuffer]);
   }
 
   #post(message: ToSequencer): void {

@@ -17,7 +17,6 @@ import type {
 } from "./sequencer-messages.ts";
 import { ProverPool } from "./prover-pool.ts";
 import { prune } from "./pruning.ts";
-import { packTile } from "./store/map-tiles.ts";
 
 /** Below this no epoch is begun. */
 const MIN_FREE_BYTES = 64 * 2 ** 20;
@@ -42,7 +41,11 @@ class HandOver {
       resolve(undefined);
     };
     const message = { epoch, note, configurationText, changedTop, merged };
-    this.#port.postMessage({ kind: "epoch", epoch: message } satisfies FromSequencer);
+    const { tiles, slots, hashes, leaves } = changedTop;
+    this.#port.postMessage(
+      { kind: "epoch", epoch: message } satisfies FromSequencer,
+      [tiles, slots, hashes, leaves].map(({ buffer }) => buffer as ArrayBuffer),
+    );
     return promise;
   }
 
@@ -103,7 +106,7 @@ class SequencerThread {
       log: {
         ...head,
         configurationText: settings.configurationText,
-        top: writer.top().map(packTile),
+        top: writer.packedTop(),
         refusal,
         pendingUsers: writer.pendingUsers,
       },

@@ -10,7 +10,7 @@ import { readChanges } from "./change-lists.ts";
 import { appendToTip, readRow, rootOfTip } from "./histories.ts";
 import { appendLeaf } from "./log-nodes.ts";
 import { eachInRange } from "./level-store.ts";
-import { readMap, readSettledMap, TileCache, topName } from "./map-reader.ts";
+import { readMap, readSettledMap, TileCache } from "./map-reader.ts";
 import type { MapNode, MapReader } from "./map-reader.ts";
 import { parseLeaf } from "./map-tiles.ts";
 import { MapWriter } from "./map-writer.ts";
@@ -171,8 +171,7 @@ class StoreCheck {
   async #headMap(): Promise<MapReader> {
     const { mapRoot } = this.#record(this.#head);
     const writer = await MapWriter.open(this.#reads, this.#head, mapRoot);
-    const top = new Map(writer.top().map((tile) => [topName(tile), tile]));
-    return readMap(top, mapRoot, this.#reads, new TileCache(64));
+    return readMap(writer.top, mapRoot, this.#reads, new TileCache(64));
   }
 
   #checkMap(epoch: number, map: MapReader): void {

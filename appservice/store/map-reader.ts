@@ -21,6 +21,8 @@ import {
   TOP_DEPTH,
 } from "./map-tiles.ts";
 import type { StoredLeaf, TilePlace } from "./map-tiles.ts";
+import { numberBelow, topNumber } from "./map-top.ts";
+import type { Top } from "./map-top.ts";
 import { getReferenced } from "./store.ts";
 import type { Reads } from "./store.ts";
 
@@ -49,14 +51,13 @@ type ReadTile = (place: TilePlace) => Uint8Array;
  * The map of the newest epoch, whose root its epoch record has: its top from memory, the rest from `reads`, which must be
  * of that epoch. Throws `IntegrityError` if the top has another root.
  */
-export function readMap(top: ReadonlyMap<string, Tile>, root: Hash, reads: Reads, cache: TileCache): MapReader {
-  const first = top.get(topName(emptyTile()));
+export function readMap(top: Top, root: Hash, reads: Reads, cache: TileCache): MapReader {
+  const [first] = top;
   if (first === undefined) throw new RangeError("the top of the map has no first tile");
   const expected = new Int32Array(HASH_WORDS);
   setHashWords(expected, 0, root, 0);
   checkTile(first, expected, 0);
-  const known = new Map(Array.from(top.values(), (tile) => [keyOf(tile.hashes, HASH_WORDS), tile]));
-  return new TileReader(first, known, cache, (place) => getReferenced(reads, tileKey(place), "a tile of the map"));
+  return new TileReader(first, top, cache, (place) => getReferenced(reads, tileKey(place), "a tile of the map"));
 }
 
 /** The map at a settling epoch, whose root its epoch record has. */
@@ -64,14 +65,12 @@ export function readSettledMap(epoch: number, root: Hash, reads: Reads, cache: T
   const read = (place: TilePlace): Uint8Array => readTileAt(epoch, place, reads);
   const first = emptyTile();
   // The form that the first tile had while the map was empty is not kept.
-  if (isZero(root)) return new TileReader(first, NO_TILES, cache, read);
+  if (isZero(root)) return new TileReader(first, [], cache, read);
   const expected = new Int32Array(HASH_WORDS);
   setHashWords(expected, 0, root, 0);
   const top = cache.find(0, expected, 0) ?? cache.lasting(first, expected, 0, read);
-  return new TileReader(top, NO_TILES, cache, read);
+  return new TileReader(top, [], cache, read);
 }
-
-const NO_TILES: ReadonlyMap<number, Tile> = new Map();
 
 /** The form a tile had at a settling epoch: the newest if it is old enough, else along the chain of kept ones. */
 function readTileAt(epoch: number, place: TilePlace, reads: Reads): Uint8Array {
@@ -82,19 +81,14 @@ function readTileAt(epoch: number, place: TilePlace, reads: Reads): Uint8Array {
   return bytes;
 }
 
-/** Name of a tile in the top of the map. */
-export function topName(tile: TilePlace): string {
-  return `${tile.depth}/${tile.prefix[0] ?? 0}`;
-}
-
 class TileReader implements MapReader {
   readonly top: MapNode;
-  readonly #known: ReadonlyMap<number, Tile>;
+  readonly #known: Top;
   readonly #cache: TileCache;
   readonly #read: ReadTile;
 
-  /** `known`: tiles that need not be read, by the key of their hash. */
-  constructor(top: Tile, known: ReadonlyMap<number, Tile>, cache: TileCache, read: ReadTile) {
+  /** `known`: the part of the map that need not be read. */
+  constructor(top: Tile, known: Top, cache: TileCache, read: ReadTile) {
     this.top = { tile: top, slot: 1 };
     this.#known = known;
     this.#cache = cache;
@@ -109,7 +103,7 @@ class TileReader implements MapReader {
     if (kind !== LINK) return { kind: "empty" };
     const at = slot * HASH_WORDS;
     const below =
-      this.#remembered(tile, at) ?? this.#cache.lasting(placeBelow(tile, slot), tile.hashes, at, this.#read);
+      this.#remembered(tile, slot) ?? this.#cache.lasting(placeBelow(tile, slot), tile.hashes, at, this.#read);
     return { kind: "inner", left: { tile: below, slot: 2 }, right: { tile: below, slot: 3 } };
   }
 
@@ -151,13 +145,14 @@ class TileReader implements MapReader {
   /** The tile below an edge slot, for a walk that needs no more of it once it has read the next. */
   #passing(above: Tile, slot: number): Tile {
     const at = slot * HASH_WORDS;
-    return this.#remembered(above, at) ?? this.#cache.passing(placeBelow(above, slot), above.hashes, at, this.#read);
+    return this.#remembered(above, slot) ?? this.#cache.passing(placeBelow(above, slot), above.hashes, at, this.#read);
   }
 
-  #remembered(above: Tile, at: number): Tile | undefined {
-    const known = this.#known.get(keyOf(above.hashes, at));
-    if (known !== undefined && sameHash(known.hashes, HASH_WORDS, above.hashes, at)) return known;
-    return this.#cache.find(above.depth + TILE_HEIGHT, above.hashes, at);
+  #remembered(above: Tile, slot: number): Tile | undefined {
+    const at = slot * HASH_WORDS;
+    const depth = above.depth + TILE_HEIGHT;
+    const known = depth < TOP_DEPTH ? this.#known[numberBelow(topNumber(above), slot)] : undefined;
+    return known === undefined ? this.#cache.find(depth, above.hashes, at) : checkTile(known, above.hashes, at);
   }
 }
 
@@ -231,7 +226,7 @@ export class TileCache {
 
   /** The tile of this depth with the hash at `at` in `hashes`, if it is remembered. A deep one holds until the next is read. */
   find(depth: number, hashes: Int32Array, at: number): Tile | undefined {
-    if (depth > TOP_DEPTH) return this.#findDeep(depth, hashes, at);
+    if (depth >= TOP_DEPTH) return this.#findDeep(depth, hashes, at);
     const key = keyOf(hashes, at);
     const young = this.#young.get(key);
     const tile = young ?? this.#old.get(key);
@@ -242,7 +237,7 @@ export class TileCache {
 
   /** The tile at `place`, read, and checked against the hash at `at` in `hashes`: it holds until the next is read. */
   passing(place: TilePlace, hashes: Int32Array, at: number, read: ReadTile): Tile {
-    if (place.depth <= TOP_DEPTH) return this.lasting(place, hashes, at, read);
+    if (place.depth < TOP_DEPTH) return this.lasting(place, hashes, at, read);
     const bytes = read(place);
     const tile = (this.#deep[this.#nextDeep] ??= new Tile(place.prefix, place.depth));
     this.#nextDeep = (this.#nextDeep + 1) % DEEP_TILES;
@@ -254,7 +249,7 @@ export class TileCache {
   /** The same for a tile that the caller may keep. */
   lasting(place: TilePlace, hashes: Int32Array, at: number, read: ReadTile): Tile {
     const tile = checkTile(parseTile(place.prefix, place.depth, read(place)), hashes, at);
-    if (place.depth <= TOP_DEPTH) this.#keep(keyOf(hashes, at), tile);
+    if (place.depth < TOP_DEPTH) this.#keep(keyOf(hashes, at), tile);
     return tile;
   }
 

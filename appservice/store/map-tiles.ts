@@ -14,11 +14,11 @@ import { IntegrityError } from "./store.ts";
 /** Levels in one tile. */
 export const TILE_HEIGHT = 6;
 /** Tiles above this depth form the top of the map, which is kept in memory and saved now and then. */
-export const TOP_DEPTH: number = 2 * TILE_HEIGHT;
+export const TOP_DEPTH: number = 3 * TILE_HEIGHT;
 
 /** Nodes of a tile stand as in a binary heap: 1 is the uppermost, 2p and 2p + 1 are below p, from 64 on is the edge. */
 export const EDGE: number = 1 << TILE_HEIGHT;
-const SLOTS = 2 * EDGE;
+export const SLOTS: number = 2 * EDGE;
 
 /** A child that is not there, a leaf, a node whose children stand in this tile, a node whose children are a tile. */
 export const NONE = 0;
@@ -28,7 +28,7 @@ export const LINK = 3;
 
 // ----------------------------------------------------------------------------------------------------------------- leaf
 
-const LEAF_BYTES = 80;
+export const LEAF_BYTES = 80;
 
 /** A leaf of the map and the row of the change list that set it. */
 export interface StoredLeaf extends MapLeaf {
@@ -70,16 +70,24 @@ function sameIndex(leaf: Uint8Array, index: Hash): boolean {
 export class Tile {
   prefix: Uint8Array;
   depth: number;
-  readonly kinds: Uint8Array = new Uint8Array(SLOTS);
-  readonly hashes: Int32Array = new Int32Array(SLOTS * HASH_WORDS);
-  readonly leaves: (Uint8Array | undefined)[] = [];
+  readonly kinds: Uint8Array;
+  readonly hashes: Int32Array;
+  readonly leaves: (Uint8Array | undefined)[];
   writtenIn = 0;
   copiedFor = 0;
 
-  /** `prefix`: 32 bytes of which the first `depth` bits count. */
-  constructor(prefix: Uint8Array, depth: number) {
+  /** `prefix`: 32 bytes of which the first `depth` bits count. `like`: what the tile holds. */
+  constructor(prefix: Uint8Array, depth: number, like?: Tile) {
     this.prefix = prefix;
     this.depth = depth;
+    this.kinds = like === undefined ? new Uint8Array(SLOTS) : like.kinds.slice();
+    this.hashes = like === undefined ? new Int32Array(SLOTS * HASH_WORDS) : like.hashes.slice();
+    this.leaves = like === undefined ? [] : like.leaves.slice();
+  }
+
+  /** The same, to go on changing by itself; its leaves never change. */
+  copy(): Tile {
+    return new Tile(this.prefix, this.depth, this);
   }
 
   /** Where the walk towards an index ends in this tile: at a slot that is no inner node. */
@@ -151,32 +159,6 @@ export class Tile {
     }
     return prefix;
   }
-}
-
-/** A tile of the top on its way to another thread. */
-export interface PackedTile {
-  readonly prefix: Uint8Array;
-  readonly depth: number;
-  readonly kinds: Uint8Array;
-  readonly hashes: Int32Array;
-  readonly leaves: readonly (readonly [slot: number, leaf: Uint8Array])[];
-}
-
-/** Copies a tile: it goes on changing, and its leaves are parts of larger buffers. */
-export function packTile({ prefix, depth, kinds, hashes, leaves }: Tile): PackedTile {
-  const present: (readonly [number, Uint8Array])[] = [];
-  leaves.forEach((leaf, slot) => {
-    if (leaf !== undefined) present.push([slot, new Uint8Array(leaf)]);
-  });
-  return { prefix: new Uint8Array(prefix), depth, kinds: kinds.slice(), hashes: hashes.slice(), leaves: present };
-}
-
-export function unpackTile({ prefix, depth, kinds, hashes, leaves }: PackedTile): Tile {
-  const tile = new Tile(prefix, depth);
-  tile.kinds.set(kinds);
-  tile.hashes.set(hashes);
-  for (const [slot, leaf] of leaves) tile.leaves[slot] = leaf;
-  return tile;
 }
 
 export function isEdge(slot: number): boolean {
@@ -316,13 +298,26 @@ const second = new Int32Array(SLOTS * HASH_WORDS);
  * `changed`: a byte per slot.
  */
 export function checkChanged(tile: Tile, changed: Uint8Array, encoded: Uint8Array | undefined): void {
-  if (encoded !== undefined && checkEncoded(tile, 1, changed, encoded, HEADER_BYTES) !== encoded.length)
-    throw differs();
+  if (encoded === undefined) checkLeaves(tile, changed);
+  else checkStored(tile, changed, encoded);
   for (let slot = EDGE - 1; slot >= 1; slot--) {
     if (changed[slot] === 0 || tile.kinds[slot] !== INNER) continue;
     takeSecond(tile, 2 * slot, changed);
     takeSecond(tile, 2 * slot + 1, changed);
     hashNode(second, 2 * slot * HASH_WORDS, (2 * slot + 1) * HASH_WORDS, second, slot * HASH_WORDS);
+    if (!sameHash(second, slot * HASH_WORDS, tile.hashes, slot * HASH_WORDS)) throw differs();
+  }
+}
+
+/** The part of `checkChanged` that compares a tile with its stored form. */
+export function checkStored(tile: Tile, changed: Uint8Array, encoded: Uint8Array): void {
+  if (checkEncoded(tile, 1, changed, encoded, HEADER_BYTES) !== encoded.length) throw differs();
+}
+
+function checkLeaves(tile: Tile, changed: Uint8Array): void {
+  for (let slot = 1; slot < SLOTS; slot++) {
+    if (changed[slot] === 0 || tile.kinds[slot] !== LEAF) continue;
+    hashLeaf(tile.leafAt(slot), second, slot * HASH_WORDS);
     if (!sameHash(second, slot * HASH_WORDS, tile.hashes, slot * HASH_WORDS)) throw differs();
   }
 }

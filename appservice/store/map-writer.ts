@@ -4,6 +4,7 @@ import { HASH_WORDS, setHashWords } from "./fixed-hash.ts";
 import {
   ageOfTile,
   checkChanged,
+  checkStored,
   checkTile,
   EDGE,
   emptyTile,
@@ -14,10 +15,10 @@ import {
   LEAF,
   LINK,
   NONE,
-  packTile,
   parseLeaf,
   parseTile,
   prefixOf,
+  SLOTS,
   settledTileKey,
   Tile,
   tileKey,
@@ -25,9 +26,10 @@ import {
   TILE_HEIGHT,
   TOP_DEPTH,
 } from "./map-tiles.ts";
-import type { PackedTile, StoredLeaf, TilePlace } from "./map-tiles.ts";
+import type { StoredLeaf, TilePlace } from "./map-tiles.ts";
+import { bitsOf, numberBelow, TopPacker, topNumber } from "./map-top.ts";
+import type { Top, TopChanges } from "./map-top.ts";
 import { BatchProver } from "./batch-prover.ts";
-import { topName } from "./map-reader.ts";
 import { numberKey, numbersOfKey, positionOf, TOP_KEY } from "./records.ts";
 import { appendToTip, rootOfTip } from "./histories.ts";
 import { eachRow } from "./change-lists.ts";
@@ -52,8 +54,8 @@ export interface MapChange {
   /** Batch proof of the map before the epoch for the indices it changes. */
   readonly proof: Uint8Array;
   readonly puts: readonly KeyValue[];
-  /** Copies of the tiles of the top that differ from the epoch before; the tiles themselves go on changing. */
-  readonly changedTop: readonly PackedTile[];
+  /** What differs in the top from the epoch before. */
+  readonly changedTop: TopChanges;
   readonly added: number;
 }
 
@@ -63,10 +65,10 @@ export interface MapChange {
  */
 export class MapWriter {
   readonly #reads: Reads;
-  /** Tiles down to TOP_DEPTH stay in memory once read: at most 4,161 of them. */
-  readonly #resident = new Map<string, Tile>();
+  /** All tiles above TOP_DEPTH, by number: at most 4,161. */
+  readonly #top: (Tile | undefined)[] = [];
   /** Deeper tiles read since the last epoch, which as a rule are those that the next one changes. */
-  readonly #loaded = new Map<string, Tile>();
+  readonly #loaded = new Map<string | number, Tile>();
   /** Memory of deeper tiles that are no longer needed. */
   readonly #spare: Tile[] = [];
   /** Tiles of the top that changed since the top was saved. */
@@ -96,9 +98,16 @@ export class MapWriter {
     return writer;
   }
 
-  /** The tiles of the top, for readers. */
-  top(): readonly Tile[] {
-    return [...this.#resident.values()].filter((tile) => tile.depth < TOP_DEPTH);
+  /** The tiles of the top. They go on changing. */
+  get top(): Top {
+    return this.#top;
+  }
+
+  /** The whole top, for readers in another thread. */
+  packedTop(): TopChanges {
+    const packer = new TopPacker();
+    for (const tile of this.#top) if (tile !== undefined) packer.addWhole(tile);
+    return packer.finish();
   }
 
   /** The leaf of an index after the newest epoch built. */
@@ -121,33 +130,34 @@ export class MapWriter {
     if (leaves.length > 0) this.#update(this.#first(), encoded, update);
     this.#forgetLoaded();
     this.#changedSinceSave += leaves.length;
-    for (const tile of update.changedTop) this.#unsaved.add(tile);
     if (time.isSettling || this.#changedSinceSave >= SAVE_TOP_AFTER) this.#saveTop(update);
     return {
       root: this.#first().hashAt(1),
       proof,
       puts: update.puts,
-      changedTop: [...update.changedTop].map(packTile),
+      changedTop: update.changedTop.finish(),
       added: update.added,
     };
   }
 
   #first(): Tile {
-    const first = this.#resident.get(topName(emptyTile()));
+    const [first] = this.#top;
     if (first === undefined) throw new IntegrityError("the map has no first tile");
     return first;
   }
 
-  #update(tile: Tile, leaves: readonly Uint8Array[], update: Update): void {
-    const touched: number[] = [];
+  /** `touched`: slots that differ from the epoch before already. */
+  #update(tile: Tile, leaves: readonly Uint8Array[], update: Update, touched: number[] = []): void {
     const below = new Map<number, Uint8Array[]>();
     for (const leaf of leaves) this.#place(tile, leaf, touched, below, update);
     for (const [slot, own] of below) this.#updateBelow(tile, slot, own, update);
     markChanged(touched);
     rehashChanged(tile);
-    const encoded = tile.depth < TOP_DEPTH ? undefined : this.#write(tile, update);
-    checkChanged(tile, changed, encoded);
-    if (tile.depth < TOP_DEPTH) update.changedTop.add(tile);
+    const isTop = tile.depth < TOP_DEPTH;
+    checkChanged(tile, changed, isTop ? undefined : this.#write(tile, update));
+    if (!isTop) return;
+    this.#unsaved.add(tile);
+    update.changedTop.add(tile, changed);
   }
 
   /** Puts a leaf into its slot, or on the list of the tile below. */
@@ -156,6 +166,7 @@ export class MapWriter {
     const replaced = tile.leafOf(slot, leaf) !== undefined;
     while (!replaced && tile.kinds[slot] === LEAF && !isEdge(slot)) {
       tile.splitLeaf(slot);
+      touched.push(2 * slot, 2 * slot + 1);
       slot = tile.slotOf(leaf);
     }
     touched.push(slot);
@@ -170,8 +181,14 @@ export class MapWriter {
   }
 
   #updateBelow(tile: Tile, slot: number, leaves: readonly Uint8Array[], update: Update): void {
-    const child = tile.kinds[slot] === LINK ? this.#below(tile, slot) : this.#makeBelow(tile, slot);
-    this.#update(child, leaves, update);
+    if (tile.kinds[slot] === LINK) {
+      const child = this.#below(tile, slot);
+      this.#update(child, leaves, update);
+      tile.setLink(slot, child.hashes, HASH_WORDS);
+      return;
+    }
+    const child = this.#makeBelow(tile, slot);
+    this.#update(child, leaves, update, [2, 3]);
     tile.setLink(slot, child.hashes, HASH_WORDS);
   }
 
@@ -180,21 +197,27 @@ export class MapWriter {
     const child = new Tile(tile.childPrefix(slot), tile.depth + TILE_HEIGHT);
     child.setLeaf(1, tile.leafAt(slot));
     child.splitLeaf(1);
-    if (child.depth <= TOP_DEPTH) this.#resident.set(residentName(child), child);
+    if (child.depth < TOP_DEPTH) this.#top[topNumber(child)] = child;
     return child;
   }
 
   #below(tile: Tile, slot: number): Tile {
-    const place = { prefix: tile.childPrefix(slot), depth: tile.depth + TILE_HEIGHT };
-    const tiles = place.depth <= TOP_DEPTH ? this.#resident : this.#loaded;
-    const name = residentName(place);
-    const known = tiles.get(name);
+    const depth = tile.depth + TILE_HEIGHT;
+    if (depth < TOP_DEPTH) return checkTile(this.#topBelow(tile, slot), tile.hashes, slot * HASH_WORDS);
+    const name = nameBelow(tile, slot);
+    const known = this.#loaded.get(name);
     if (known !== undefined) return known;
-    const child = this.#read(place);
-    if (child === undefined) throw new IntegrityError("a tile of the map is missing from the database");
+    const child = this.#read({ prefix: tile.childPrefix(slot), depth });
+    if (child === undefined) throw missingTile();
     checkTile(child, tile.hashes, slot * HASH_WORDS);
     if (this.#loaded.size >= MAX_LOADED) this.#loaded.clear();
-    tiles.set(name, child);
+    this.#loaded.set(name, child);
+    return child;
+  }
+
+  #topBelow(tile: Tile, slot: number): Tile {
+    const child = this.#top[numberBelow(topNumber(tile), slot)];
+    if (child === undefined) throw missingTile();
     return child;
   }
 
@@ -204,14 +227,11 @@ export class MapWriter {
     this.#loaded.clear();
   }
 
-  /** A tile from the store. What is read above TOP_DEPTH + 1 stays. */
+  /** A tile from the store. */
   #read({ prefix, depth }: TilePlace): Tile | undefined {
     const bytes = this.#reads.get(tileKey({ prefix, depth }));
     if (bytes === undefined) return undefined;
-    const spare = depth > TOP_DEPTH ? this.#spare.pop() : undefined;
-    const tile = parseTile(prefix, depth, bytes, spare);
-    if (depth <= TOP_DEPTH) this.#resident.set(residentName(tile), tile);
-    return tile;
+    return parseTile(prefix, depth, bytes, depth < TOP_DEPTH ? undefined : this.#spare.pop());
   }
 
   /** Adds a tile to the commit and returns its new form; the old one first moves to the settling epoch that still needs it. */
@@ -230,7 +250,7 @@ export class MapWriter {
   }
 
   #saveTop(update: Update): void {
-    for (const tile of this.#unsaved) this.#write(tile, update);
+    for (const tile of this.#unsaved) checkStored(tile, EVERY_SLOT, this.#write(tile, update));
     this.#unsaved.clear();
     this.#changedSinceSave = 0;
     update.puts.push(savedAt(update.time.epoch));
@@ -239,35 +259,34 @@ export class MapWriter {
   /** Loads the saved top and brings it up to `epoch`: what lies below is already of that epoch. */
   async #restoreTop(epoch: number): Promise<void> {
     const [saved = 0] = numbersOfKey(getReferenced(this.#reads, TOP_KEY, "the place of the top"));
-    const first = this.#read(emptyTile());
-    if (first === undefined) throw new IntegrityError("the map has no first tile");
-    this.#loadTopBelow(first);
-    const stale = new Set<string>();
+    this.#loadTop(emptyTile());
+    const below = new Map<number, Tile | undefined>();
     for (let each = saved + 1; each <= epoch; each++) {
       for await (const leaf of leavesOf(this.#reads, each)) {
         this.#changedSinceSave += 1;
-        this.#restoreLeaf(leaf, stale);
+        this.#restoreLeaf(leaf, below);
       }
     }
     this.#refreshTop();
   }
 
-  #loadTopBelow(first: Tile): void {
-    first.kinds.forEach((kind, slot) => {
-      if (kind !== LINK) return;
-      if (this.#read({ prefix: first.childPrefix(slot), depth: TILE_HEIGHT }) === undefined) {
-        throw new IntegrityError("a tile of the map is missing from the database");
-      }
+  /** The saved form of a tile of the top, and of all below it. */
+  #loadTop(place: TilePlace): Tile {
+    const tile = this.#read(place);
+    if (tile === undefined) throw missingTile();
+    this.#top[topNumber(tile)] = tile;
+    if (tile.depth + TILE_HEIGHT === TOP_DEPTH) return tile;
+    tile.kinds.forEach((kind, slot) => {
+      if (kind === LINK) checkTile(this.#loadTop(childPlace(tile, slot)), tile.hashes, slot * HASH_WORDS);
     });
+    return tile;
   }
 
-  /** Sets a leaf in the top, or, where a tile lies below its place, notes that the top has to take that tile's hash. */
-  #restoreLeaf(leaf: StoredLeaf, stale: Set<string>): void {
-    const place = { prefix: prefixOf(leaf.index, TOP_DEPTH), depth: TOP_DEPTH };
-    const name = residentName(place);
-    if (stale.has(name)) return;
-    const below = this.#resident.get(name) ?? this.#read(place);
-    if (below !== undefined) stale.add(name);
+  /** Sets a leaf in the top, or, where a tile lies below its place, that tile's hash. `seen`: tiles below that were read. */
+  #restoreLeaf(leaf: StoredLeaf, seen: Map<number, Tile | undefined>): void {
+    const bits = bitsOf(leaf.index, TOP_DEPTH);
+    if (!seen.has(bits)) seen.set(bits, this.#read({ prefix: prefixOf(leaf.index, TOP_DEPTH), depth: TOP_DEPTH }));
+    const below = seen.get(bits);
     this.#setInTop(this.#first(), encodeLeaf(leaf), below);
   }
 
@@ -283,10 +302,10 @@ export class MapWriter {
     if (!isEdge(slot) || (below === undefined && tile.kinds[slot] !== LINK && isFree(tile, slot, leaf))) {
       tile.setLeaf(slot, leaf);
     } else if (tile.depth + TILE_HEIGHT === TOP_DEPTH) {
-      if (below === undefined) throw new IntegrityError("a tile of the map is missing from the database");
+      if (below === undefined) throw missingTile();
       tile.setLink(slot, below.hashes, HASH_WORDS);
     } else {
-      const child = this.#resident.get(residentName(childPlace(tile, slot))) ?? this.#restoreBelow(tile, slot);
+      const child = this.#top[numberBelow(topNumber(tile), slot)] ?? this.#restoreBelow(tile, slot);
       this.#setInTop(child, leaf, below);
       tile.setLink(slot, child.hashes, HASH_WORDS);
     }
@@ -296,19 +315,19 @@ export class MapWriter {
     if (tile.kinds[slot] === LEAF) return this.#makeBelow(tile, slot);
     const child = new Tile(tile.childPrefix(slot), tile.depth + TILE_HEIGHT);
     openSlot(child, 1);
-    this.#resident.set(residentName(child), child);
+    this.#top[topNumber(child)] = child;
     return child;
   }
 
-  /** Hashes of the whole top, from its lower edge up. */
+  /** Hashes of what was restored, from the lower edge of the top up. */
   #refreshTop(): void {
-    const first = this.#first();
-    for (const tile of this.top()) if (tile.depth > 0) rehashAll(tile, 1);
-    first.kinds.forEach((kind, slot) => {
-      const child = kind === LINK ? this.#resident.get(residentName(childPlace(first, slot))) : undefined;
-      if (child !== undefined) first.setLink(slot, child.hashes, HASH_WORDS);
-    });
-    rehashAll(first, 1);
+    for (const tile of [...this.#unsaved].sort((a, b) => b.depth - a.depth)) {
+      tile.kinds.forEach((kind, slot) => {
+        if (kind !== LINK || tile.depth + TILE_HEIGHT === TOP_DEPTH) return;
+        tile.setLink(slot, this.#topBelow(tile, slot).hashes, HASH_WORDS);
+      });
+      rehashAll(tile, 1);
+    }
   }
 }
 
@@ -316,7 +335,7 @@ export class MapWriter {
 class Update {
   readonly time: WriteTime;
   readonly puts: KeyValue[] = [];
-  readonly changedTop = new Set<Tile>();
+  readonly changedTop = new TopPacker();
   added = 0;
 
   constructor(time: WriteTime) {
@@ -332,10 +351,15 @@ function childPlace(tile: Tile, slot: number): TilePlace {
   return { prefix: tile.childPrefix(slot), depth: tile.depth + TILE_HEIGHT };
 }
 
-function residentName(place: TilePlace): string {
-  const { prefix, depth } = place;
-  if (depth < TOP_DEPTH) return topName(place);
-  return depth === TOP_DEPTH ? `${depth}/${prefix[0] ?? 0}/${prefix[1] ?? 0}` : tileName(place);
+/** What the tile below an edge slot of a tile on the lower edge of the top, or deeper, is called in memory. */
+function nameBelow(tile: Tile, slot: number): string | number {
+  const depth = tile.depth + TILE_HEIGHT;
+  if (depth > TOP_DEPTH) return tileName({ prefix: tile.childPrefix(slot), depth });
+  return (bitsOf(tile.prefix, tile.depth) << TILE_HEIGHT) | (slot - EDGE);
+}
+
+function missingTile(): IntegrityError {
+  return new IntegrityError("a tile of the map is missing from the database");
 }
 
 function isFree(tile: Tile, slot: number, leaf: Uint8Array): boolean {
@@ -350,7 +374,8 @@ function openSlot(tile: Tile, slot: number): void {
 }
 
 /** Changed slots and all above them. Used by one tile at a time. */
-const changed = new Uint8Array(2 * EDGE);
+const changed = new Uint8Array(SLOTS);
+const EVERY_SLOT = new Uint8Array(SLOTS).fill(1);
 
 function markChanged(touched: readonly number[]): void {
   changed.fill(0);

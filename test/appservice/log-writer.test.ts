@@ -4,7 +4,8 @@ import { afterEach, beforeEach, describe, it } from "mocha";
 import { fsck } from "../../appservice/fsck.ts";
 import { LogWriter } from "../../appservice/log-writer.ts";
 import type { CommittedEpoch } from "../../appservice/log-writer.ts";
-import { unpackTile } from "../../appservice/store/map-tiles.ts";
+import { changeTop } from "../../appservice/store/map-top.ts";
+import type { Top } from "../../appservice/store/map-top.ts";
 import { parseEpochRecord } from "../../shared/log/epoch-record.ts";
 import { openLog } from "../../appservice/open-log.ts";
 import type { WritableLog } from "../../appservice/open-log.ts";
@@ -93,10 +94,10 @@ describe("log writer", () => {
     await Promise.all(closing);
     await writer.flush();
     assert.equal(handed.length, 6);
+    let top: Top = [];
     for (const { record, changedTop } of handed) {
-      const first = changedTop.find(({ depth }) => depth === 0);
-      assert(first);
-      assert.deepEqual(unpackTile(first).hashAt(1), parseEpochRecord(record).mapRoot);
+      top = changeTop(top, changedTop);
+      assert.deepEqual(top[0]?.hashAt(1), parseEpochRecord(record).mapRoot);
     }
   });
 

@@ -7,9 +7,10 @@ import { afterEach, beforeEach, describe, it } from "mocha";
 import { encodeChanges } from "../../../appservice/store/change-lists.ts";
 import { appendToTip, EMPTY_TIP, rootOfTip } from "../../../appservice/store/histories.ts";
 import { createLevelStore, openLevelStore } from "../../../appservice/store/level-store.ts";
-import { readMap, readSettledMap, TileCache, topName } from "../../../appservice/store/map-reader.ts";
+import { readMap, readSettledMap, TileCache } from "../../../appservice/store/map-reader.ts";
 import type { MapReader } from "../../../appservice/store/map-reader.ts";
-import { packTile, unpackTile } from "../../../appservice/store/map-tiles.ts";
+import { changeTop } from "../../../appservice/store/map-top.ts";
+import type { Top } from "../../../appservice/store/map-top.ts";
 import type { StoredLeaf } from "../../../appservice/store/map-tiles.ts";
 import { MapWriter } from "../../../appservice/store/map-writer.ts";
 import { positionOf } from "../../../appservice/store/records.ts";
@@ -58,6 +59,8 @@ class TwoMaps {
   readonly #cache = new TileCache(50);
   epoch = 0;
   #settledBefore = 0;
+  /** As readers have it: all of it at the start, then what each epoch changed. */
+  #top: Top;
 
   store: Store;
   writer: MapWriter;
@@ -66,6 +69,7 @@ class TwoMaps {
     this.#directory = directory;
     this.store = store;
     this.writer = writer;
+    this.#top = changeTop([], writer.packedTop());
   }
 
   static async create(directory: string): Promise<TwoMaps> {
@@ -91,6 +95,7 @@ class TwoMaps {
     assert.deepEqual(new Uint8Array(change.proof), expected, "batch proof");
     for (const { index, n, historyRoot } of leaves) this.tree.set(index, n, historyRoot);
     assert.equal(encodeHex(change.root), encodeHex(this.tree.root));
+    this.#top = changeTop(this.#top, change.changedTop);
     await this.store.commit({ puts: [...change.puts, ...encodeChanges(this.epoch, rows).puts] });
     if (!isSettling) return;
     this.#settledBefore = this.epoch;
@@ -101,11 +106,11 @@ class TwoMaps {
     await this.store.close();
     this.store = await openLevelStore(this.#directory);
     this.writer = await MapWriter.open(this.store, this.epoch, this.tree.root);
+    this.#top = changeTop([], this.writer.packedTop());
   }
 
   check(indices: readonly Hash[]): void {
-    const top = new Map(this.writer.top().map((tile) => [topName(tile), unpackTile(packTile(tile))]));
-    checkReader(readMap(top, this.tree.root, this.store, this.#cache), this.tree, indices);
+    checkReader(readMap(this.#top, this.tree.root, this.store, this.#cache), this.tree, indices);
     for (const [epoch, { tree, root }] of this.settled) {
       checkReader(readSettledMap(epoch, root, this.store, this.#cache), tree, indices);
     }

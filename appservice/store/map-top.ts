@@ -1,0 +1,127 @@
+/**
+ * The top of the map as readers in another thread have it: all of it at the start, then what each epoch changed. Its tiles
+ * are numbered: 0 the first, then the 64 below that one, then those below these.
+ */
+import { HASH_WORDS } from "./fixed-hash.ts";
+import { EDGE, LEAF, LEAF_BYTES, NONE, SLOTS, Tile, TILE_HEIGHT, TOP_DEPTH } from "./map-tiles.ts";
+import type { TilePlace } from "./map-tiles.ts";
+
+/** Tiles by number; undefined where there is none. A tile in it never changes: the next top has others in their places. */
+export type Top = readonly (Tile | undefined)[];
+
+/** Slots of tiles that changed, one tile after another. */
+export interface TopChanges {
+  /** For each tile its number, and how many slots it has in what follows. */
+  readonly tiles: Uint16Array;
+  /** For each slot its place in its tile, and what is there. */
+  readonly slots: Uint8Array;
+  /** For each slot its hash. */
+  readonly hashes: Int32Array;
+  /** For each slot with a leaf, that leaf. */
+  readonly leaves: Uint8Array;
+}
+
+/** Numbers of the tiles at each depth begin here: 0, 1, 65. */
+function firstAt(depth: number): number {
+  return (2 ** depth - 1) / (EDGE - 1);
+}
+
+/** The number of a tile above TOP_DEPTH. */
+export function topNumber({ prefix, depth }: TilePlace): number {
+  return firstAt(depth) + bitsOf(prefix, depth);
+}
+
+/** The first bits (up to 24) of a prefix, as a number. */
+export function bitsOf(prefix: Uint8Array, count: number): number {
+  const three = ((prefix[0] ?? 0) << 16) | ((prefix[1] ?? 0) << 8) | (prefix[2] ?? 0);
+  return three >> (24 - count);
+}
+
+/** The number of the tile below an edge slot. */
+export function numberBelow(number: number, slot: number): number {
+  return EDGE * number + 1 + slot - EDGE;
+}
+
+function tileOf(number: number): Tile {
+  let depth = TOP_DEPTH - TILE_HEIGHT;
+  while (number < firstAt(depth)) depth -= TILE_HEIGHT;
+  const bits = (number - firstAt(depth)) << (24 - depth);
+  const prefix = new Uint8Array(32);
+  prefix.set([bits >>> 16, (bits >>> 8) & 0xff, bits & 0xff]);
+  return new Tile(prefix, depth);
+}
+
+/** The top with changes made, as another one. */
+export function changeTop(top: Top, { tiles, slots, hashes, leaves }: TopChanges): Top {
+  const changed = top.slice();
+  let [at, leafAt] = [0, 0];
+  for (let i = 0; i < tiles.length; i += 2) {
+    const number = tiles[i] as number;
+    const before = changed[number];
+    const tile = before === undefined ? tileOf(number) : before.copy();
+    changed[number] = tile;
+    for (const end = at + (tiles[i + 1] as number); at < end; at++) {
+      const [slot, kind] = [slots[2 * at] as number, slots[2 * at + 1] as number];
+      tile.kinds[slot] = kind;
+      const to = slot * HASH_WORDS;
+      for (let word = 0; word < HASH_WORDS; word++) tile.hashes[to + word] = hashes[at * HASH_WORDS + word] as number;
+      if (kind === LEAF) {
+        tile.leaves[slot] = leaves.slice(leafAt, leafAt + LEAF_BYTES);
+        leafAt += LEAF_BYTES;
+      } else if (tile.leaves[slot] !== undefined) tile.leaves[slot] = undefined;
+    }
+  }
+  return changed;
+}
+
+/** Collects changes of one epoch. */
+export class TopPacker {
+  readonly #tiles: number[] = [];
+  #count = 0;
+  #slots = new Uint8Array(2 * SLOTS);
+  #hashes = new Int32Array(SLOTS * HASH_WORDS);
+  readonly #leaves: Uint8Array[] = [];
+
+  /** Adds the slots of a tile that are marked by 1 in `changed`. */
+  add(tile: Tile, changed: Uint8Array): void {
+    const before = this.#count;
+    if (2 * (before + SLOTS) > this.#slots.length) this.#grow();
+    for (let slot = 1; slot < SLOTS; slot++) if (changed[slot] === 1) this.#addSlot(tile, slot);
+    this.#tiles.push(topNumber(tile), this.#count - before);
+  }
+
+  /** Adds all that is in a tile. */
+  addWhole(tile: Tile): void {
+    this.add(
+      tile,
+      tile.kinds.map((kind) => (kind === NONE ? 0 : 1)),
+    );
+  }
+
+  finish(): TopChanges {
+    return {
+      tiles: Uint16Array.from(this.#tiles),
+      slots: this.#slots.slice(0, 2 * this.#count),
+      hashes: this.#hashes.slice(0, HASH_WORDS * this.#count),
+      leaves: new Uint8Array(Buffer.concat(this.#leaves)),
+    };
+  }
+
+  #addSlot(tile: Tile, slot: number): void {
+    const at = this.#count++;
+    const kind = tile.kinds[slot] as number;
+    this.#slots[2 * at] = slot;
+    this.#slots[2 * at + 1] = kind;
+    const [from, to] = [slot * HASH_WORDS, at * HASH_WORDS];
+    for (let word = 0; word < HASH_WORDS; word++) this.#hashes[to + word] = tile.hashes[from + word] as number;
+    if (kind === LEAF) this.#leaves.push(tile.leafAt(slot));
+  }
+
+  #grow(): void {
+    const slots = new Uint8Array(2 * this.#slots.length);
+    slots.set(this.#slots);
+    const hashes = new Int32Array(2 * this.#hashes.length);
+    hashes.set(this.#hashes);
+    [this.#slots, this.#hashes] = [slots, hashes];
+  }
+}
