@@ -62,6 +62,12 @@ function lookAgain(log: BigLog, before: Looked, isCosigned: boolean): VerifiedLo
   return verifyUser(head, { index, settling: before.settling, ...accepted }, log.userId, user);
 }
 
+/** The very first verification of a process, in milliseconds: nothing is compiled. Only the making of the log ran before. */
+export function timeColdVisit(): number {
+  const log = bigLog("cold");
+  return timed(() => lookFirst(log, false)).ms;
+}
+
 /** `rounds` logs that nothing here has seen before, each looked at once and again. */
 export function timeVisits(rounds: number): VisitTimes {
   const scalar = 2n ** 252n - 12_345n;
