@@ -25,15 +25,16 @@ const TRAILER_BYTES = 5;
  * middle of a batch, which then was never acknowledged. Throws `IntegrityError`.
  */
 export function checkJournals(directory: string): void {
-  const files = filesEnding(directory, ".log");
+  const files = journalsOf(directory);
   files.forEach((file, i) => {
-    checkJournal(join(directory, file), i === files.length - 1);
+    const records = recordsOf(join(directory, file), i === files.length - 1);
+    while (records.next().done !== true);
   });
 }
 
-/** Checks every block of every table; says of each what is wrong with it, if anything. Nothing if there is no directory. */
+/** Checks every block of every table; says of each what is wrong with it, if anything. Nothing if there is no database. */
 export function* checkTables(directory: string): Generator<{ readonly problem: IntegrityError | undefined }> {
-  for (const file of filesEnding(directory, ".ldb")) yield { problem: problemOf(join(directory, file)) };
+  for (const file of tablesOf(directory)) yield { problem: problemOf(join(directory, file)) };
 }
 
 /**
@@ -42,7 +43,7 @@ export function* checkTables(directory: string): Generator<{ readonly problem: I
  */
 export function checkNewestTables(directory: string, maxBytes: number): void {
   let left = maxBytes;
-  for (const file of filesEnding(directory, ".ldb").reverse()) {
+  for (const file of tablesOf(directory).reverse()) {
     const path = join(directory, file);
     left -= statSync(path).size;
     if (left < 0) return;
@@ -60,15 +61,34 @@ function problemOf(table: string): IntegrityError | undefined {
   }
 }
 
+/** Journals that will be replayed, in their order: what has become a table may still lie there. */
+function journalsOf(directory: string): string[] {
+  const { firstJournal = 0 } = readManifest(directory) ?? {};
+  return filesEnding(directory, ".log").filter((name) => numberOf(name) >= firstJournal);
+}
+
+/** Tables that belong to the database, in their order: one that was never finished may lie beside them. */
+function tablesOf(directory: string): string[] {
+  const { tables } = readManifest(directory) ?? {};
+  return filesEnding(directory, ".ldb").filter((name) => tables?.has(numberOf(name)) === true);
+}
+
 /** Names in the order of their numbers, which have leading zeros. */
 function filesEnding(directory: string, end: string): string[] {
   if (!existsSync(directory)) return [];
   return readdirSync(directory)
     .filter((name) => name.endsWith(end))
-    .sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10));
+    .sort((a, b) => numberOf(a) - numberOf(b));
 }
 
-function checkJournal(path: string, mayBeTorn: boolean): void {
+function numberOf(name: string): number {
+  return Number.parseInt(name, 10);
+}
+
+// ------------------------------------------------------------------------------------------------------------- journals
+
+/** The parts of all batches of a journal, or of a manifest, which has the same form. Throws `IntegrityError`. */
+function* recordsOf(path: string, mayBeTorn: boolean): Generator<{ readonly type: number; readonly part: Buffer }> {
   const bytes = readFileSync(path);
   let at = 0;
   let inBatch = false;
@@ -89,6 +109,7 @@ function checkJournal(path: string, mayBeTorn: boolean): void {
     const follows = type === MIDDLE || type === LAST;
     if (follows !== inBatch || type < WHOLE || type > LAST || !hasChecksum(bytes, at, end))
       throw damagedAt(path, at, bytes.length);
+    yield { type, part: bytes.subarray(at + HEADER_BYTES, end) };
     inBatch = type === FIRST || type === MIDDLE;
     at = end;
   }
@@ -122,6 +143,70 @@ function damagedAt(path: string, at: number, size: number): IntegrityError {
       `backup; only if the machine lost power while it wrote, and this is the end of the file, "truncate -s ${at} ${path}"`,
   );
 }
+
+// ------------------------------------------------------------------------------------------------------------- manifest
+
+interface Manifest {
+  /** Numbers of the tables that belong to the database. */
+  readonly tables: ReadonlySet<number>;
+  /** Journals from this number on are replayed. */
+  readonly firstJournal: number;
+}
+
+/** What an edit in the manifest begins with. */
+const [COMPARATOR, FIRST_JOURNAL, NEXT_FILE, LAST_SEQUENCE, POINTER, GONE_TABLE, NEW_TABLE, OTHER_JOURNAL] = [
+  1, 2, 3, 4, 5, 6, 7, 9,
+];
+
+/** The manifest that CURRENT names; undefined if there is none, which opening the database will say. */
+function readManifest(directory: string): Manifest | undefined {
+  const current = join(directory, "CURRENT");
+  const name = existsSync(current) ? readFileSync(current, "latin1").trimEnd() : "";
+  const path = join(directory, name);
+  if (!/^MANIFEST-[0-9]+$/.test(name) || !existsSync(path)) return undefined;
+  const tables = new Set<number>();
+  let firstJournal = 0;
+  let parts: Buffer[] = [];
+  for (const { type, part } of recordsOf(path, true)) {
+    parts.push(part);
+    if (type !== WHOLE && type !== LAST) continue;
+    for (const { tag, number } of editsIn(Buffer.concat(parts), path)) {
+      if (tag === NEW_TABLE) tables.add(number);
+      else if (tag === GONE_TABLE) tables.delete(number);
+      else if (tag === FIRST_JOURNAL) firstJournal = number;
+    }
+    parts = [];
+  }
+  return { tables, firstJournal };
+}
+
+/** The fields of an edit; `number`: of a table or a journal. */
+function* editsIn(edit: Buffer, path: string): Generator<{ readonly tag: number; readonly number: number }> {
+  const damaged = (): IntegrityError => new IntegrityError(`${path} can't be read. Next: restore the newest backup`);
+  const reader = new Varints(edit, damaged);
+  const skipText = (): void => {
+    reader.skip(reader.next());
+  };
+  while (!reader.atEnd) {
+    const tag = reader.next();
+    let number = 0;
+    if (tag === COMPARATOR) skipText();
+    else if ([FIRST_JOURNAL, NEXT_FILE, LAST_SEQUENCE, OTHER_JOURNAL].includes(tag)) number = reader.next();
+    else if ([POINTER, GONE_TABLE, NEW_TABLE].includes(tag)) {
+      reader.next();
+      if (tag === POINTER) skipText();
+      else number = reader.next();
+      if (tag === NEW_TABLE) {
+        reader.next();
+        skipText();
+        skipText();
+      }
+    } else throw damaged();
+    yield { tag, number };
+  }
+}
+
+// --------------------------------------------------------------------------------------------------------------- tables
 
 function checkTable(path: string): void {
   const bytes = readFileSync(path);

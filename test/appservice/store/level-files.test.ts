@@ -99,6 +99,16 @@ describe("files of the database", () => {
     checkJournals(directory);
     writeFileSync(journal, whole);
   });
+  it("a table that was never finished, and a journal that has become a table, do not count", () => {
+    const [unfinished, old] = [join(directory, "000900.ldb"), join(directory, "000001.log")];
+    writeFileSync(unfinished, readFileSync(table).subarray(0, 100));
+    writeFileSync(old, "no journal");
+    checkJournals(directory);
+    checkNewestTables(directory, Infinity);
+    assert.equal(tableProblem(), undefined);
+    rmSync(unfinished);
+    rmSync(old);
+  });
   it("an older journal must be whole", () => {
     const whole = readFileSync(journal);
     const newer = join(directory, "999999.log");
