@@ -1,5 +1,6 @@
 /** Dirty users -> one `/keys/query` -> the entry each of them shows -> a pending change. */
-import { EMPTY_ANSWER_RETRIED_FOR_MS } from "../shared/parameters.ts";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { EMPTY_ANSWER_RETRIED_FOR_MS, MAX_DEVICES } from "../shared/parameters.ts";
 import { nextEntry, splitKeysQuery, type ObservedKeys } from "../shared/directory/entry.ts";
 import { VerificationError } from "../shared/errors.ts";
 import type { Statement } from "../shared/messages.ts";
@@ -8,8 +9,13 @@ import { HomeserverError } from "./homeserver-error.ts";
 import type { Logger } from "./logger.ts";
 import { NATIVE_CHECKS } from "./native-ed25519.ts";
 
-const QUERY_USERS = 500;
+/** An answer for this many is read without a pause. */
+const QUERY_USERS = 100;
+/** Work on the main thread lets others in after this. */
+const TURN_MS = 10;
 const RETRY_MS = 1_000;
+/** An account that costs much, or of which too much waits already, is looked at no more often than this. */
+const PUT_OFF_MS = 30_000;
 /** An empty answer is asked again this often. */
 const EMPTY_RETRY_MS = 5_000;
 /** Without any news the marks are looked at this often, for what was put off. */
@@ -49,11 +55,19 @@ export interface ObserverParts {
   readonly logger: Logger;
 }
 
+/** A change on its way into an epoch, and the newest mark that stands for no more than it. */
+interface Change {
+  readonly userId: string;
+  generation: number;
+}
+
 /** Owned by the service: the only one that turns what the homeserver shows into changes. */
 export class Observer {
   readonly #parts: ObserverParts;
-  /** Users whose change is on its way into an epoch, with the mark it came from. Written by `#submit`. */
-  readonly #inFlight = new Map<string, number>();
+  /** The newest change of each user that is on its way into an epoch. Written by `#submit`. */
+  readonly #inFlight = new Map<string, Change>();
+  /** Users who are left alone for now, and until when. Written by `#leaveAlone`. */
+  readonly #leftAlone = new Map<string, number>();
   /** Enrolled users for whom the answer is empty: since when, and when to ask again. Written by `#putOff`. */
   readonly #empty = new Map<string, { sinceMs: number; againMs: number }>();
   /** Refreshes in progress, so that many questions about one user cost one. Written by `refresh`. */
@@ -83,8 +97,12 @@ export class Observer {
     }
   }
 
-  /** Observes one user now, whether marked or not. Resolves when a change, if there is one, is pending. */
+  /**
+   * Observes one user now, whether marked or not. Resolves when a change, if there is one, is pending. Who was looked at a
+   * moment ago at great cost is not looked at again.
+   */
   async refresh(userId: string): Promise<void> {
+    if (this.#isLeftAlone(userId)) return;
     const running = this.#refreshes.get(userId);
     if (running !== undefined) {
       await running;
@@ -110,19 +128,29 @@ export class Observer {
 
   /** Which of these users show other keys than their newest entry. Changes nothing. */
   readonly findChanged = async (userIds: readonly string[]): Promise<readonly string[]> => {
-    const answer = splitKeysQuery(await this.#parts.homeserver.queryKeys(userIds), userIds);
     const changed: string[] = [];
-    for (const [userId, keys] of answer) {
-      const newest = await this.#parts.sequencer.newestEntry(userId);
-      if (nextEntry(userId, newest?.entry, { kind: "keys", keys }, NATIVE_CHECKS) !== undefined) changed.push(userId);
+    for (let from = 0; from < userIds.length; from += QUERY_USERS) {
+      await this.#read(userIds.slice(from, from + QUERY_USERS), ({ userId, entry }) => {
+        if (entry !== undefined) changed.push(userId);
+      });
     }
     return changed;
   };
 
   #isDue({ userId, generation }: Mark): boolean {
-    if (this.#inFlight.get(userId) === generation) return false;
+    if (this.#inFlight.get(userId)?.generation === generation || this.#isLeftAlone(userId)) return false;
     const empty = this.#empty.get(userId);
     return empty === undefined || empty.againMs <= this.#parts.clock.now();
+  }
+
+  #isLeftAlone(userId: string): boolean {
+    const untilMs = this.#leftAlone.get(userId);
+    if (untilMs === undefined || untilMs > this.#parts.clock.now()) return untilMs !== undefined;
+    return !this.#leftAlone.delete(userId);
+  }
+
+  #leaveAlone(userId: string): void {
+    this.#leftAlone.set(userId, this.#parts.clock.now() + PUT_OFF_MS);
   }
 
   async #observeDue(marks: readonly Mark[]): Promise<boolean> {
@@ -138,23 +166,51 @@ export class Observer {
 
   async #observe(marks: readonly Mark[]): Promise<void> {
     await this.#inTurn(async () => {
-      const userIds = marks.map(({ userId }) => userId);
-      const answer = splitKeysQuery(await this.#parts.homeserver.queryKeys(userIds), userIds);
-      for (const mark of marks) {
-        const keys = answer.get(mark.userId);
-        if (keys !== undefined) await this.#take(mark, keys);
-      }
+      const byUser = new Map(marks.map((mark) => [mark.userId, mark] as const));
+      const clear: Mark[] = [];
+      await this.#read([...byUser.keys()], (seen) => {
+        const mark = byUser.get(seen.userId);
+        if (mark !== undefined && this.#take(mark, seen)) clear.push(mark);
+      });
+      await Promise.all(
+        clear.map(async (mark) => {
+          await this.#clear(mark);
+        }),
+      );
     });
   }
 
-  async #take(mark: Mark, keys: ObservedKeys): Promise<void> {
-    const newest = await this.#parts.sequencer.newestEntry(mark.userId);
-    const entry = nextEntry(mark.userId, newest?.entry, { kind: "keys", keys }, NATIVE_CHECKS);
-    if (!isEmpty(keys)) this.#empty.delete(mark.userId);
-    else if (entry !== undefined && this.#putOff(mark.userId)) return;
-    if (entry !== undefined) this.#submit(mark, entry);
-    // While the newest entry is only pending, the mark is what survives a crash.
-    else if (newest?.pending !== true) await this.#clear(mark);
+  /** Asks for the keys of these users, and tells of each what was seen, in turns that let others in. */
+  async #read(userIds: readonly string[], tell: (seen: Seen) => void): Promise<void> {
+    const { homeserver, sequencer } = this.#parts;
+    const answer = splitKeysQuery(await homeserver.queryKeys(userIds), userIds);
+    // Asked for at once, so that all of them make one way to the sequencer's thread and back.
+    const entries = await Promise.all(userIds.map(async (userId) => await sequencer.newestEntry(userId)));
+    let turnEndsMs = performance.now() + TURN_MS;
+    for (const [at, userId] of userIds.entries()) {
+      const [keys, newest] = [answer.get(userId), entries[at]];
+      if (keys === undefined) continue;
+      if (keys.devices.size > MAX_DEVICES) this.#leaveAlone(userId);
+      tell({ userId, keys, newest, entry: nextEntry(userId, newest?.entry, { kind: "keys", keys }, NATIVE_CHECKS) });
+      if (performance.now() < turnEndsMs) continue;
+      await nextTurn();
+      turnEndsMs = performance.now() + TURN_MS;
+    }
+  }
+
+  /** Says whether the mark stands for nothing that is not merged. */
+  #take(mark: Mark, { userId, keys, newest, entry }: Seen): boolean {
+    if (!isEmpty(keys)) this.#empty.delete(userId);
+    else if (entry !== undefined && this.#putOff(userId)) return false;
+    if (entry !== undefined) {
+      this.#submit(mark, entry);
+      return false;
+    }
+    if (newest?.pending !== true) return true;
+    // While the newest entry is only pending, the mark is what survives a crash; it goes with the change it repeats.
+    const change = this.#inFlight.get(userId);
+    if (change !== undefined && mark.generation !== NO_MARK) change.generation = mark.generation;
+    return false;
   }
 
   /** A homeserver without the user and one with a fault look alike: ask again for a while. Says whether to wait on. */
@@ -166,18 +222,19 @@ export class Observer {
     return true;
   }
 
-  #submit(mark: Mark, entry: Uint8Array): void {
-    const { userId, generation } = mark;
+  #submit({ userId, generation }: Mark, entry: Uint8Array): void {
     const { sequencer, clock, logger } = this.#parts;
-    this.#inFlight.set(userId, generation);
+    const change: Change = { userId, generation };
+    this.#inFlight.set(userId, change);
     sequencer
       .submit({ userId, entry, observedMs: clock.now() })
-      .then(() => this.#clear(mark))
+      .then(() => this.#clear(change))
       .catch((error: unknown) => {
+        if (error instanceof Error && error.name === "OverloadedError") this.#leaveAlone(userId);
         logger.warn({ error: error instanceof Error ? error.message : "?" }, "a change stays marked");
       })
       .finally(() => {
-        if (this.#inFlight.get(userId) === generation) this.#inFlight.delete(userId);
+        if (this.#inFlight.get(userId) === change) this.#inFlight.delete(userId);
       });
   }
 
@@ -195,6 +252,14 @@ export class Observer {
     await this.#parts.clock.sleep(IDLE_MS, AbortSignal.any([signal, this.#idle.signal]));
     this.#idle = new AbortController();
   }
+}
+
+/** What was seen of one user: the newest entry the log has, and the one that follows it, if any. */
+interface Seen {
+  readonly userId: string;
+  readonly keys: ObservedKeys;
+  readonly newest: { readonly version: number; readonly entry: Uint8Array; readonly pending: boolean } | undefined;
+  readonly entry: Uint8Array | undefined;
 }
 
 /** In place of a generation where an observation was not caused by a mark. */

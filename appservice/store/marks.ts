@@ -21,6 +21,9 @@ export class Marks {
   readonly #store: Store;
   /** The next generation; above every stored one. */
   #generation: number;
+  /** Marks to be removed by the write of `#clearing`, which is not begun yet. Written by `clearMark`. */
+  readonly #clears: Mark[] = [];
+  #clearing: Promise<void> | undefined;
   /** The last write; the next queues behind it, so that reading and deleting a mark is one step. */
   #tail: Promise<unknown> = Promise.resolve();
 
@@ -55,14 +58,19 @@ export class Marks {
     return this.#store.get(textKey(MARK, userId)) !== undefined;
   }
 
-  /** Removes the mark unless a newer one was made since. */
+  /** Removes the mark unless a newer one was made since. Marks that go at the same time go in one write. */
   async clearMark(userId: string, generation: number): Promise<void> {
-    const key = textKey(MARK, userId);
-    await this.#inTurn(async () => {
-      const value = this.#store.get(key);
-      if (value === undefined || markOf({ key, value }).generation !== generation) return;
-      await this.#store.commit({ deletes: [key] });
+    this.#clears.push({ userId, generation });
+    this.#clearing ??= this.#inTurn(async () => {
+      this.#clearing = undefined;
+      const deletes = this.#clears.splice(0).flatMap((mark) => {
+        const key = textKey(MARK, mark.userId);
+        const value = this.#store.get(key);
+        return value !== undefined && markOf({ key, value }).generation === mark.generation ? [key] : [];
+      });
+      if (deletes.length > 0) await this.#store.commit({ deletes });
     });
+    await this.#clearing;
   }
 
   /** Enrols a user, for life. */

@@ -9,6 +9,7 @@ import { sha256 } from "../crypto/hash.ts";
 import type { Hash } from "../crypto/hash.ts";
 import {
   canonicalJson,
+  compareBytes,
   decodeUnpadded,
   encodeUnpadded,
   fromUtf8,
@@ -16,6 +17,7 @@ import {
   parseJsonSource,
   taggedHash,
   utf8,
+  Writer,
 } from "../encoding.ts";
 import type { JsonLimits, JsonObject, JsonSource, JsonValue } from "../encoding.ts";
 import { VerificationError } from "../errors.ts";
@@ -419,14 +421,22 @@ function publicDevice(object: Served): Device | UnreadableObject {
   };
 }
 
-/** The settled content as an entry; over the limits, the refusal that stands in its place. */
+/** The settled content as an entry; where it would be too long, the refusal that stands in its place. */
 function built(content: Content, problems: readonly ObjectProblem[]): BuiltEntry {
   const bytes = utf8(canonicalJson(entryDocument(content)));
-  const count = content.keys.devices.size;
-  if (count <= MAX_DEVICES && bytes.length <= MAX_ENTRY_BYTES) return { bytes, entry: publicEntry(content), problems };
+  if (bytes.length <= MAX_ENTRY_BYTES) return { bytes, entry: publicEntry(content), problems };
   const keys = { ...content.keys, devices: new Map<string, Served>() };
-  const refused = { ...content, keys, refused: { count, digest: sha256(bytes) } };
+  const refused = { ...content, keys, refused: { count: content.keys.devices.size, digest: sha256(bytes) } };
   return { bytes: utf8(canonicalJson(entryDocument(refused))), entry: publicEntry(refused), problems };
+}
+
+/** Too many devices are hashed as they were served, and not read: one account must not cost what a thousand do. */
+function refusalOf(devices: ReadonlyMap<string, string>): Refusal {
+  const sorted = [...devices].map(([id, text]) => [utf8(id.toWellFormed()), text] as const);
+  sorted.sort(([a], [b]) => compareBytes(a, b));
+  const list = new Writer();
+  for (const [id, text] of sorted) list.bytes(sha256(id)).bytes(sha256(utf8(text.toWellFormed())));
+  return { count: devices.size, digest: taggedHash("ckv/devices/v1", list.finish()) };
 }
 
 /**
@@ -442,7 +452,9 @@ export function buildEntry(
 ): BuiltEntry {
   const read = (text: string, keysOf: KeysOf): Served =>
     readObject(text, parseJsonSource(text, ANSWER_LIMITS), { userId, checks }, keysOf);
-  const { masterKey, selfSigningKey, devices } = observed;
+  const { masterKey, selfSigningKey } = observed;
+  const refused = observed.devices.size > MAX_DEVICES ? refusalOf(observed.devices) : undefined;
+  const devices = refused === undefined ? observed.devices : new Map<string, string>();
   const served: KeySet = {
     userId,
     master: masterKey === undefined ? undefined : read(masterKey, crossSigningKeyOf(userId, "master")),
@@ -452,10 +464,7 @@ export function buildEntry(
   };
   const problems: ObjectProblem[] = [];
   const keys = settleKeys(served, problems, checks);
-  return built(
-    { keys, statement: newestStatement(keys, statements, checks), refused: undefined, closed: false },
-    problems,
-  );
+  return built({ keys, statement: newestStatement(keys, statements, checks), refused, closed: false }, problems);
 }
 
 function newestStatement(

@@ -12,7 +12,7 @@ const EMPTY = `{"device_keys":{},"failures":{}}`;
 interface Submitted {
   readonly entry: Uint8Array;
   readonly merge: () => void;
-  readonly fail: () => void;
+  readonly fail: (name?: string) => void;
 }
 
 describe("observer", () => {
@@ -65,8 +65,8 @@ describe("observer", () => {
           submitted.push({
             entry,
             merge,
-            fail: () => {
-              reject(new Error("overloaded"));
+            fail: (name = "Error") => {
+              reject(Object.assign(new Error("no"), { name }));
             },
           });
           return await promise;
@@ -126,6 +126,44 @@ describe("observer", () => {
     submitted[0]?.merge();
     await pass(2_000);
     assert.equal(marks.size, 0);
+  });
+
+  it("looks once at a change that is marked by two feeds", async () => {
+    marks.set(ALICE, 1);
+    await pass(1_000);
+    marks.set(ALICE, 2);
+    for (let turn = 0; turn < 5; turn++) await pass(1_000);
+    assert.deepEqual([queries, submitted.length], [2, 1]);
+    submitted[0]?.merge();
+    await settle();
+    assert.equal(marks.size, 0);
+  });
+
+  it("looks at an account with too many devices no more than twice a minute, whoever asks", async () => {
+    const crowd = (round: number): string => {
+      const devices = Object.fromEntries(Array.from({ length: 500 }, (_, i) => [`D${i}`, { round }] as const));
+      return JSON.stringify({ device_keys: { [ALICE]: devices } });
+    };
+    for (let second = 0; second < 60; second++) {
+      answer = () => crowd(second);
+      await observer.refresh(ALICE);
+      marks.set(ALICE, second);
+      await pass(1_000);
+      submitted.at(-1)?.merge();
+    }
+    assert.equal(queries, 2);
+    assert.equal(parseEntry(submitted[0]?.entry ?? new Uint8Array(), ALICE).refused?.count, 500);
+  });
+
+  it("asks again half a minute after too much waited", async () => {
+    marks.set(ALICE, 1);
+    await pass(1_000);
+    submitted[0]?.fail("OverloadedError");
+    newest = undefined;
+    for (let turn = 0; turn < 29; turn++) await pass(1_000);
+    assert.deepEqual([submitted.length, marks.size], [1, 1]);
+    await pass(2_000);
+    assert.deepEqual([submitted.length, marks.size], [2, 1]);
   });
 
   it("drops a mark behind which nothing has changed", async () => {

@@ -230,12 +230,22 @@ describe("entry", () => {
   it("refuses 120 devices, with their number and digest, as a version of its own", function () {
     this.timeout(60_000);
     const user = new TestUser(ALICE, ...Array.from({ length: 120 }, (_, i) => `D${i}`));
-    const { entry, bytes } = buildEntry(ALICE, user.observed());
+    const observed = user.observed();
+    const { entry, bytes } = buildEntry(ALICE, observed);
     assert.equal(entry.kind, "refused");
-    assert.equal(entry.refused?.count, 120);
+    const sorted = [...observed.devices].sort(([a], [b]) => (a < b ? -1 : 1));
+    const hashes = sorted.flatMap(([id, text]) => [sha256(utf8(id)), sha256(utf8(text))]);
+    assert.deepEqual(entry.refused, { count: 120, digest: taggedHash("ckv/devices/v1", concat(...hashes)) });
     assert.deepEqual(entry.devices, new Map());
     assert.deepEqual(parseEntry(bytes, ALICE), entry);
     assert(!sameButSignatures(bytes, alice().entry()));
+  });
+
+  it("reads none of too many devices, whatever they are", () => {
+    const devices = new Map(Array.from({ length: 10_000 }, (_, i) => [`D${i}`, `{"never read": ${i}`] as const));
+    const never = (): never => assert.fail("a device was read");
+    const { entry } = buildEntry(ALICE, { devices }, [], { checkPublicKey: never, verify: never });
+    assert.equal(entry.refused?.count, 10_000);
   });
 
   it("refuses over 64 KiB", () => {
