@@ -144,7 +144,7 @@ describe("observer", () => {
       const devices = Object.fromEntries(Array.from({ length: 500 }, (_, i) => [`D${i}`, { round }] as const));
       return JSON.stringify({ device_keys: { [ALICE]: devices } });
     };
-    for (let second = 0; second < 60; second++) {
+    for (let second = 0; second < 55; second++) {
       answer = () => crowd(second);
       await observer.refresh(ALICE);
       marks.set(ALICE, second);
