@@ -8,13 +8,18 @@ const CHECKSUM_BYTES = 8;
 /** Bytes that a stored value is longer than its payload. */
 export const CHECKSUM_OVERHEAD: number = 1 + CHECKSUM_BYTES;
 
-/** `u8 format || payload || first 8 bytes of SHA-256(format || u16 key length || key || payload)`. */
+/**
+ * `u8 format || payload || first 8 bytes of SHA-256(format || u16 key length || key || payload)`, in memory that the next
+ * call uses again.
+ */
 export function sealValue(key: Uint8Array, payload: Uint8Array): Uint8Array {
-  const sealed = new Uint8Array(payload.length + CHECKSUM_OVERHEAD);
-  sealed[0] = VALUE_FORMAT;
-  sealed.set(payload, 1);
-  sealed.set(checksum(key, payload).subarray(0, CHECKSUM_BYTES), payload.length + 1);
-  return sealed;
+  const digest = checksum(key, payload);
+  const payloadAt = 3 + key.length;
+  const end = payloadAt + payload.length;
+  // The key was only hashed: its last byte makes room for the format.
+  scratch[payloadAt - 1] = VALUE_FORMAT;
+  for (let i = 0; i < CHECKSUM_BYTES; i++) scratch[end + i] = digest[i] as number;
+  return new Uint8Array(scratch.buffer, payloadAt - 1, end + CHECKSUM_BYTES - payloadAt + 1);
 }
 
 /** The payload of a sealed value (a view of it). Throws `IntegrityError`. */
@@ -29,16 +34,16 @@ export function openValue(key: Uint8Array, sealed: Uint8Array): Uint8Array {
 }
 
 /** Reused between calls, which never overlap: hashing runs to its end. */
-let scratch = Buffer.alloc(4_096);
+let scratch = Buffer.alloc(16_384);
 
 function checksum(key: Uint8Array, payload: Uint8Array): Uint8Array {
   const length = 3 + key.length + payload.length;
-  if (scratch.length < length) scratch = Buffer.alloc(2 * length);
+  if (scratch.length < length + CHECKSUM_BYTES) scratch = Buffer.alloc(2 * (length + CHECKSUM_BYTES));
   scratch[0] = VALUE_FORMAT;
   scratch.writeUInt16BE(key.length, 1);
   scratch.set(key, 3);
   scratch.set(payload, 3 + key.length);
-  return hash("sha256", scratch.subarray(0, length), "buffer");
+  return hash("sha256", new Uint8Array(scratch.buffer, 0, length), "buffer");
 }
 
 function damaged(key: Uint8Array, part: string): IntegrityError {

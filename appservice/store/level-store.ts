@@ -3,7 +3,15 @@ import { Level } from "level";
 import { equalBytes } from "../../shared/encoding.ts";
 import { checkJournals } from "./level-files.ts";
 import { CHECKSUM_OVERHEAD, openValue, sealValue } from "./checksums.ts";
-import { ConflictError, IntegrityError, NoDataError, RANGE_BYTES, rangeBytes, UnknownOutcomeError } from "./store.ts";
+import {
+  ConflictError,
+  IntegrityError,
+  NoDataError,
+  RANGE_BYTES,
+  rangeBytes,
+  StorageError,
+  UnknownOutcomeError,
+} from "./store.ts";
 import type { Commit, KeyValue, Reads, Snapshot, Store } from "./store.ts";
 
 type Database = Level<Uint8Array, Uint8Array>;
@@ -50,8 +58,11 @@ async function openLevel(directory: string, createIfMissing: boolean): Promise<S
   try {
     await level.open();
   } catch (error) {
-    const { cause } = error as { readonly cause?: unknown };
-    throw damageOf(cause, `the database in ${directory} can't be opened; never repair it, restore a backup`) ?? error;
+    const { cause = error } = error as { readonly cause?: unknown };
+    throw (
+      damageOf(cause, `the database in ${directory} can't be opened; never repair it, restore a backup`) ??
+      new StorageError(directory, { cause })
+    );
   }
   return new LevelStore(level);
 }
@@ -96,12 +107,12 @@ class LevelStore implements Store {
   async commit({ expect = [], puts = [], deletes = [] }: Commit): Promise<void> {
     this.#checkUsable();
     for (const { key, value } of expect) this.#check(key, value);
-    const operations = [
-      ...puts.map(({ key, value }) => ({ type: "put" as const, key, value: sealValue(key, value) })),
-      ...deletes.map((key) => ({ type: "del" as const, key })),
-    ];
+    // Takes its own copy of each key and value at once.
+    const batch = this.#level.batch();
+    for (const { key, value } of puts) batch.put(key, sealValue(key, value));
+    for (const key of deletes) batch.del(key);
     try {
-      await this.#level.batch(operations, { sync: true });
+      await batch.write({ sync: true });
     } catch (cause) {
       this.#failure ??= new UnknownOutcomeError("the database did not confirm a write", { cause });
     }

@@ -75,6 +75,8 @@ export class Tile {
   readonly leaves: (Uint8Array | undefined)[];
   writtenIn = 0;
   copiedFor = 0;
+  /** The stored form, where it is at hand. Kept by the writer. */
+  stored: Uint8Array | undefined;
 
   /** `prefix`: 32 bytes of which the first `depth` bits count. `like`: what the tile holds. */
   constructor(prefix: Uint8Array, depth: number, like?: Tile) {

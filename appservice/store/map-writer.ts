@@ -39,8 +39,8 @@ import type { KeyValue, Reads } from "./store.ts";
 /** The top is saved after this many changed leaves: what a restart replays, against what is written. */
 const SAVE_TOP_AFTER = 16_384;
 
-/** Deeper tiles kept between two epochs, about 5 kB each. */
-const MAX_LOADED = 8_192;
+/** Deeper tiles in one generation of those kept in memory, about 5 kB each. */
+const MAX_LOADED = 4_096;
 
 /** When an epoch is written, and the newest settling epoch before it, whose tiles are kept. */
 export interface WriteTime {
@@ -67,8 +67,12 @@ export class MapWriter {
   readonly #reads: Reads;
   /** All tiles above TOP_DEPTH, by number: at most 4,161. */
   readonly #top: (Tile | undefined)[] = [];
-  /** Deeper tiles read since the last epoch, which as a rule are those that the next one changes. */
-  readonly #loaded = new Map<string | number, Tile>();
+  /**
+   * Deeper tiles: what is read when a change comes in is needed again when it is merged. Two generations: what was not used
+   * while the younger one filled is forgotten.
+   */
+  #young = new Map<string | number, Tile>();
+  #old = new Map<string | number, Tile>();
   /** Memory of deeper tiles that are no longer needed. */
   readonly #spare: Tile[] = [];
   /** Tiles of the top that changed since the top was saved. */
@@ -112,6 +116,7 @@ export class MapWriter {
 
   /** The leaf of an index after the newest epoch built. */
   find(index: Hash): StoredLeaf | undefined {
+    this.#forgetOldest();
     let tile = this.#first();
     let slot = tile.slotOf(index);
     while (tile.kinds[slot] === LINK) {
@@ -128,7 +133,7 @@ export class MapWriter {
     const encoded = leaves.map(encodeLeaf);
     const proof = new BatchProver((tile, slot) => this.#below(tile, slot)).prove(this.#first(), encoded);
     if (leaves.length > 0) this.#update(this.#first(), encoded, update);
-    this.#forgetLoaded();
+    this.#forgetOldest();
     this.#changedSinceSave += leaves.length;
     if (time.isSettling || this.#changedSinceSave >= SAVE_TOP_AFTER) this.#saveTop(update);
     return {
@@ -205,13 +210,11 @@ export class MapWriter {
     const depth = tile.depth + TILE_HEIGHT;
     if (depth < TOP_DEPTH) return checkTile(this.#topBelow(tile, slot), tile.hashes, slot * HASH_WORDS);
     const name = nameBelow(tile, slot);
-    const known = this.#loaded.get(name);
-    if (known !== undefined) return known;
-    const child = this.#read({ prefix: tile.childPrefix(slot), depth });
+    const young = this.#young.get(name);
+    if (young !== undefined) return young;
+    const child = this.#old.get(name) ?? this.#read({ prefix: tile.childPrefix(slot), depth });
     if (child === undefined) throw missingTile();
-    checkTile(child, tile.hashes, slot * HASH_WORDS);
-    if (this.#loaded.size >= MAX_LOADED) this.#loaded.clear();
-    this.#loaded.set(name, child);
+    this.#young.set(name, checkTile(child, tile.hashes, slot * HASH_WORDS));
     return child;
   }
 
@@ -221,29 +224,37 @@ export class MapWriter {
     return child;
   }
 
-  /** Deeper tiles are on their way to disk; their memory serves for others. */
-  #forgetLoaded(): void {
-    for (const tile of this.#loaded.values()) if (this.#spare.length < MAX_LOADED) this.#spare.push(tile);
-    this.#loaded.clear();
+  /** Begins a generation if one is full. Nobody holds a tile of the oldest: its memory serves for others. */
+  #forgetOldest(): void {
+    if (this.#young.size < MAX_LOADED) return;
+    for (const [name, tile] of this.#old) {
+      if (this.#spare.length < MAX_LOADED && !this.#young.has(name)) this.#spare.push(tile);
+    }
+    this.#old = this.#young;
+    this.#young = new Map();
   }
 
   /** A tile from the store. */
   #read({ prefix, depth }: TilePlace): Tile | undefined {
     const bytes = this.#reads.get(tileKey({ prefix, depth }));
     if (bytes === undefined) return undefined;
-    return parseTile(prefix, depth, bytes, depth < TOP_DEPTH ? undefined : this.#spare.pop());
+    if (depth < TOP_DEPTH) return parseTile(prefix, depth, bytes);
+    const tile = parseTile(prefix, depth, bytes, this.#spare.pop());
+    tile.stored = bytes;
+    return tile;
   }
 
   /** Adds a tile to the commit and returns its new form; the old one first moves to the settling epoch that still needs it. */
   #write(tile: Tile, { time, puts }: Update): Uint8Array {
     const key = tileKey(tile);
     if (tile.writtenIn !== 0 && tile.writtenIn <= time.settledBefore) {
-      const stored = getReferenced(this.#reads, key, "a tile of the map");
+      const stored = tile.stored ?? getReferenced(this.#reads, key, "a tile of the map");
       if (ageOfTile(stored).writtenIn !== tile.writtenIn) throw new IntegrityError("a tile is of another epoch");
       puts.push({ key: settledTileKey(time.settledBefore, tile), value: stored });
       tile.copiedFor = time.settledBefore;
     }
     tile.writtenIn = time.epoch;
+    tile.stored = undefined;
     const value = encodeTile(tile);
     puts.push({ key, value });
     return value;
