@@ -1,4 +1,4 @@
-import { closeSync, constants, fsyncSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
+import { closeSync, constants, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { ConflictError, UnknownOutcomeError } from "./store.ts";
 
@@ -48,7 +48,8 @@ function writeDurably(file: string, text: string): void {
     const temporary = `${file}.new`;
     const descriptor = openSync(temporary, "w", 0o644);
     try {
-      writeSync(descriptor, text);
+      // Goes on after a short write, as writeSync does not.
+      writeFileSync(descriptor, text);
       fsyncSync(descriptor);
     } finally {
       closeSync(descriptor);
