@@ -15,6 +15,7 @@ import { DAY_MS } from "../shared/parameters.ts";
 import type { VerdictClass, VerdictCode } from "../shared/verdict-codes.ts";
 import { isVerdictCode } from "../shared/verdict-codes.ts";
 import type { Clock } from "./clock.ts";
+import { owned } from "./private-key.ts";
 import type { Storage } from "./storage.ts";
 
 /** How a person came to vouch for a contact's master key. */
@@ -295,11 +296,6 @@ export class AccountState {
     const additionalData = owned(utf8(`${this.#options.userId}\0${type}`));
     return { key, parameters: { name: "AES-GCM", iv: owned(nonce), additionalData } };
   }
-}
-
-/** WebCrypto wants bytes in a buffer of their own. */
-function owned(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(bytes);
 }
 
 interface Bucket {

@@ -5,7 +5,7 @@
 import { parseEntry } from "../shared/directory/entry.ts";
 import type { Device, Entry } from "../shared/directory/entry.ts";
 import { compareStatements } from "../shared/directory/statement.ts";
-import { decodeUnpadded, encodeUnpadded, equalBytes, fromUtf8, utf8 } from "../shared/encoding.ts";
+import { encodeUnpadded, equalBytes, fromUtf8, utf8 } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { serverOfUser } from "../shared/messages.ts";
 import {
@@ -17,7 +17,6 @@ import {
   UNCHECKED_ESCALATES_AFTER_MS,
 } from "../shared/parameters.ts";
 import { formatEvidence } from "../shared/proofs/evidence.ts";
-import { publicKeyOf } from "../shared/crypto/ed25519.ts";
 import { VerdictError, classOf } from "../shared/verdict-codes.ts";
 import type { VerdictCode } from "../shared/verdict-codes.ts";
 import type { Clock } from "./clock.ts";
@@ -29,6 +28,7 @@ import type { LogView, LogViews, Looked, VerifiedVersion } from "./log-view.ts";
 import type { ClientLike, StoreKeys } from "./matrix.ts";
 import { cachedPrivateKey, readOwn } from "./matrix.ts";
 import { acknowledge } from "./own-keys.ts";
+import { openPrivateKey } from "./private-key.ts";
 import { keysOfEntry, keysOfStore, noteSeen, unsignedOfStore } from "./seen-keys.ts";
 import type { SeenKey } from "./seen-keys.ts";
 import type { Storage } from "./storage.ts";
@@ -259,7 +259,8 @@ export class OwnAccount {
         ] as const
       ).map(async ([name, key]) => {
         const seed = await cachedPrivateKey(client, name);
-        return seed !== undefined && key?.kind === "key" && equalBytes(publicKeyOf(decodeUnpadded(seed)), key.key);
+        if (seed === undefined || key?.kind !== "key") return false;
+        return equalBytes((await openPrivateKey(seed)).publicKey, key.key);
       }),
     );
     return !made.every(Boolean);

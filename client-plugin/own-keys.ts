@@ -3,7 +3,7 @@
  * The statement is signed by the master key: with the private key the SDK has at hand, or, after a user's own action,
  * with the one from secret storage.
  */
-import { publicKeyOf, signEd25519, verifyEd25519 } from "../shared/crypto/ed25519.ts";
+import { verifyEd25519 } from "../shared/crypto/ed25519.ts";
 import { statementMessage, unsignedStatement } from "../shared/directory/statement.ts";
 import type { StatementTerms } from "../shared/directory/statement.ts";
 import { canonicalJson, decodeUnpadded, encodeUnpadded, equalBytes, fromUtf8, utf8 } from "../shared/encoding.ts";
@@ -15,6 +15,7 @@ import { ServiceFailure } from "./log-client.ts";
 import type { LogView, LogViews, Looked } from "./log-view.ts";
 import type { ClientLike } from "./matrix.ts";
 import { cachedPrivateKey, readStore, signWithCachedMaster, storedPrivateKey } from "./matrix.ts";
+import { openPrivateKey } from "./private-key.ts";
 
 export interface OwnKeysOptions {
   readonly client: ClientLike;
@@ -96,10 +97,11 @@ export class OwnKeys {
 
   async #signWithSecret(masterKey: Uint8Array, message: Uint8Array): Promise<string> {
     const seed = await storedPrivateKey(this.#options.client, "master");
-    if (seed === undefined || !equalBytes(publicKeyOf(decodeUnpadded(seed)), masterKey)) {
+    const key = seed === undefined ? undefined : await openPrivateKey(seed);
+    if (key === undefined || !equalBytes(key.publicKey, masterKey)) {
       throw new Error("your identity's private key is not at hand: unlock secret storage, or use a verified device");
     }
-    return encodeUnpadded(signEd25519(decodeUnpadded(seed), message));
+    return encodeUnpadded(await key.sign(message));
   }
 
   /** Looks the own account up until it is as wanted. */
@@ -144,7 +146,8 @@ export async function acknowledge(
     user_id: client.getSafeUserId(),
     version,
   });
-  await view.acknowledge(version, historyRoot, encodeUnpadded(signEd25519(decodeUnpadded(seed), utf8(message))));
+  const key = await openPrivateKey(seed);
+  await view.acknowledge(version, historyRoot, encodeUnpadded(await key.sign(utf8(message))));
 }
 
 /**
@@ -161,10 +164,10 @@ export async function signContact(
     (await cachedPrivateKey(client, "user_signing")) ??
     (mayAsk ? await storedPrivateKey(client, "user_signing") : undefined);
   if (seed === undefined) return false;
-  const raw = decodeUnpadded(seed);
+  const key = await openPrivateKey(seed);
   const signed = { keys: { [`ed25519:${masterKey}`]: masterKey }, usage: ["master"], user_id: userId };
-  const signature = encodeUnpadded(signEd25519(raw, utf8(canonicalJson(signed))));
-  const keyId = `ed25519:${encodeUnpadded(publicKeyOf(raw))}`;
+  const signature = encodeUnpadded(await key.sign(utf8(canonicalJson(signed))));
+  const keyId = `ed25519:${encodeUnpadded(key.publicKey)}`;
   const object = { ...signed, signatures: { [client.getSafeUserId()]: { [keyId]: signature } } };
   await client.uploadKeySignatures({ [userId]: { [masterKey]: object } });
   return true;

@@ -1,4 +1,4 @@
-import { hkdf } from "@noble/hashes/hkdf.js";
+import { concat } from "../encoding.ts";
 import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 as nobleSha256, sha512 as nobleSha512 } from "@noble/hashes/sha2.js";
 
@@ -23,7 +23,8 @@ export function hmacSha256(key: Uint8Array, bytes: Uint8Array): Hash {
   return hmac(nobleSha256, key, bytes);
 }
 
-/** HKDF-SHA256 (RFC 5869), extract and expand, to `length` bytes. */
+/** HKDF-SHA256 (RFC 5869), extract and the first block of expand: at most 32 bytes. */
 export function hkdfSha256(ikm: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): Uint8Array {
-  return hkdf(nobleSha256, ikm, salt, info, length);
+  if (length > HASH_BYTES) throw new RangeError("more than one block of HKDF");
+  return hmacSha256(hmacSha256(salt, ikm), concat(info, Uint8Array.of(1))).slice(0, length);
 }
