@@ -1,45 +1,47 @@
-/** Lookups over HTTP of random users, alone and while the log is being written. */
-import { createServer } from "node:http";
-import type { Server } from "node:http";
-import type { AddressInfo } from "node:net";
-import { Worker } from "node:worker_threads";
+/** Lookups of random users over the real API, alone and while the log is being written. */
 import type { RunningLog } from "../../appservice/sequencer.ts";
 import { decodeUnpadded } from "../../shared/encoding.ts";
 import type { LookupAnswer } from "../../shared/messages.ts";
 import type { OwnLog } from "../support/own-log.ts";
+import { TestUser } from "../support/test-user.ts";
 import { userOf } from "./big-log.ts";
+import { checkSample } from "./lookup-check.ts";
+import type { LookupLoad } from "./lookup-client.ts";
+import { ask, askForConstant, serveLookups } from "./lookup-service.ts";
 import type { Figure } from "./table.ts";
 import { startForBench, submitSteadily } from "./updates.ts";
 
-const CONNECTIONS = 10;
-const CLIENT = new URL("./lookup-client.ts", import.meta.url);
-
-interface Load {
-  readonly perSecond: number;
-  readonly p99Ms: number;
-}
+const ENROLLED = 100;
+const WARM_UP_S = 5;
 
 export async function measureLookups(log: OwnLog, users: number, seconds: number): Promise<readonly Figure[]> {
   const running = await startForBench(log, 10_000);
-  const server = await serve(running);
-  const { port } = server.address() as AddressInfo;
-  await ask(port, users, 2);
+  const enrolled = await enrol(running);
+  const service = await serveLookups(running);
+  const askFor = (s: number): Promise<LookupLoad> => ask({ ...service, users, enrolled, seconds: s });
+  const warm = await askFor(WARM_UP_S);
   const inProcess = await askDirectly(running, users);
-  const idle = await ask(port, users, seconds);
+  const before = process.cpuUsage();
+  const idle = await askFor(seconds);
+  const { user, system } = process.cpuUsage(before);
   const stop = new AbortController();
-  const load = submitSteadily(running, users, 1_000, stop.signal);
-  const busy = await ask(port, users, seconds);
+  const updates = submitSteadily(running, users, 1_000, stop.signal);
+  const busy = await askFor(seconds);
   stop.abort();
-  await load;
-  server.close();
+  await updates;
+  service.close();
   const mapProof = await proofBytes(running, users);
+  const constant = await askForConstant(await running.directory.lookup(userOf(0)), Math.min(seconds, 4));
   await running.sequencer.close();
+  for (const { sample } of [warm, idle, busy]) checkSample(log, new Set(enrolled), sample);
   return [
     { name: "lookups in process", unit: "1/s", measured: inProcess },
     { name: "lookups", unit: "1/s", measured: idle.perSecond, must: 6_000, reach: 12_000 },
     { name: "lookups, p99", unit: "ms", measured: idle.p99Ms, must: 10, reach: 5, atMost: true },
+    { name: "processor time of a lookup", unit: "us", measured: (user + system) / idle.answers },
     { name: "lookups with 1,000 updates/s", unit: "1/s", measured: busy.perSecond, must: 4_000, reach: 8_000 },
     { name: "lookups with 1,000 updates/s, p99", unit: "ms", measured: busy.p99Ms, must: 15, reach: 8, atMost: true },
+    { name: "the lookups' client on a constant answer", unit: "1/s", measured: constant.perSecond },
     {
       name: "map proof, mean",
       unit: "bytes",
@@ -50,31 +52,21 @@ export async function measureLookups(log: OwnLog, users: number, seconds: number
   ];
 }
 
-/** The lookup route by itself: path is the user's number. */
-function serve({ directory }: RunningLog): Promise<Server> {
-  const server = createServer((request, response) => {
-    void directory.lookup(userOf(Number(request.url?.slice(1)))).then((body) => {
-      response.setHeader("content-type", "application/json").end(body);
-    });
+/** Users with keys and proofs of their own, beside those of the big log. */
+async function enrol({ sequencer }: RunningLog): Promise<readonly string[]> {
+  const people = Array.from(
+    { length: ENROLLED },
+    (_, i) => new TestUser(`@enrolled${i}:example.org`, "PHONE", "LAPTOP"),
+  );
+  const enrolled = people.map(async (person) => {
+    await sequencer.submit({ userId: person.userId, entry: person.entry(), observedMs: Date.now() });
+    return person.userId;
   });
-  return new Promise((resolve) => {
-    server.listen(0, "127.0.0.1", () => {
-      resolve(server);
-    });
-  });
-}
-
-/** Asks from a thread of its own, so that the client does not count as the answering thread. */
-function ask(port: number, users: number, seconds: number): Promise<Load> {
-  const worker = new Worker(CLIENT, { workerData: { port, users, seconds, connections: CONNECTIONS } });
-  return new Promise((resolve, reject) => {
-    worker.once("message", resolve);
-    worker.once("error", reject);
-  });
+  return await Promise.all(enrolled);
 }
 
 async function askDirectly({ directory }: RunningLog, users: number): Promise<number> {
-  const [count, started] = [5_000, performance.now()];
+  const [count, started] = [20_000, performance.now()];
   for (let i = 0; i < count; i++) await directory.lookup(userOf(Math.floor(Math.random() * users)));
   return (count / (performance.now() - started)) * 1_000;
 }
