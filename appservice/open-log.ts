@@ -1,5 +1,6 @@
 /** Opens an existing log for its writer, and says whether it may be written. */
 import { openCheckpoint } from "../shared/log/checkpoint.ts";
+import { configurationHash } from "../shared/directory/configuration.ts";
 import { decodeUnpadded, equalBytes, fromUtf8 } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { publicKeyOf } from "../shared/crypto/ed25519.ts";
@@ -133,11 +134,15 @@ export function checkLayout(reads: Reads): void {
   if (found.number !== own.number) throw new LayoutError(found, own);
 }
 
-/** The configuration that the newest epoch carries. */
+/** The configuration that the newest epoch carries. Throws `IntegrityError` if the stored one has another hash. */
 export function readNewestSettings(reads: Reads, epoch: number): LogSettings {
   const { record } = parseEpoch(getReferenced(reads, epochKey(epoch), "the newest epoch"));
-  const { configurationHash } = parseEpochRecord(record);
-  return readSettings(fromUtf8(getReferenced(reads, configurationKey(configurationHash), "the configuration")));
+  const { configurationHash: expected } = parseEpochRecord(record);
+  const text = fromUtf8(getReferenced(reads, configurationKey(expected), "the configuration"));
+  if (!equalBytes(configurationHash(text), expected)) {
+    throw new IntegrityError("the stored configuration is not the one that the newest epoch carries");
+  }
+  return readSettings(text);
 }
 
 /** Throws `ForeignKeysError` unless the seeds belong to the public keys of the configuration. */

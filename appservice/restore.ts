@@ -7,6 +7,7 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
+import { VerificationError } from "../shared/errors.ts";
 import { BundleError, BundleReader } from "./backup-bundle.ts";
 import type { BundleHeader } from "./backup-bundle.ts";
 import { syncDirectory } from "./backup.ts";
@@ -105,7 +106,10 @@ async function fill(
       progress("bytes read", reader.position);
     });
     await writer.flush();
-    const settings = await verify(store, note, reader.path, progress);
+    const settings = await verify(store, note, reader.path, progress).catch((error: unknown) => {
+      if (!(error instanceof VerificationError)) throw error;
+      throw new IntegrityError(`what ${reader.path} holds is not the log up to its head: ${error.message}`);
+    });
     checkKeys(settings, keys);
     if (settings.configuration.origin !== header.origin)
       throw new BundleError(`${reader.path} is of another log than it says`);

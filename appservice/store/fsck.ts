@@ -1,7 +1,8 @@
 /** Checks a whole stored log, from every record up to the signed root, without changing anything. */
 import { commit } from "../../shared/crypto/commitment.ts";
 import type { Hash } from "../../shared/crypto/hash.ts";
-import { encodeHex, equalBytes } from "../../shared/encoding.ts";
+import { configurationHash } from "../../shared/directory/configuration.ts";
+import { encodeHex, equalBytes, fromUtf8 } from "../../shared/encoding.ts";
 import { changesHash } from "../../shared/log/change-list.ts";
 import { epochLeafHash, parseEpochRecord } from "../../shared/log/epoch-record.ts";
 import type { EpochRecord } from "../../shared/log/epoch-record.ts";
@@ -106,7 +107,9 @@ class StoreCheck {
       if (previous === undefined || this.#interval(previous) < this.#interval(record)) settling = epoch;
       if (stored.settlingEpoch !== settling) throw new IntegrityError(`epoch ${epoch} has another settling epoch`);
       if (previous !== undefined) checkOrder(previous, record);
-      getReferenced(this.#reads, configurationKey(record.configurationHash), `the configuration of epoch ${epoch}`);
+      if (previous === undefined || !equalBytes(previous.configurationHash, record.configurationHash)) {
+        this.#checkConfiguration(record);
+      }
       const { frontier, puts } = appendLeaf(log, epochLeafHash(stored.record));
       for (const put of puts) this.#checkStored(put, `a hash of the log at epoch ${epoch}`);
       [log, previous] = [frontier, record];
@@ -217,6 +220,12 @@ class StoreCheck {
 
   #record(epoch: number): EpochRecord {
     return parseEpochRecord(parseEpoch(getReferenced(this.#reads, epochKey(epoch), `epoch ${epoch}`)).record);
+  }
+
+  #checkConfiguration({ epoch, configurationHash: expected }: EpochRecord): void {
+    const text = getReferenced(this.#reads, configurationKey(expected), `the configuration of epoch ${epoch}`);
+    if (equalBytes(configurationHash(fromUtf8(text)), expected)) return;
+    throw new IntegrityError(`the configuration of epoch ${epoch} has another hash`);
   }
 
   #interval({ timestampMs }: EpochRecord): number {

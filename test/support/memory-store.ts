@@ -29,7 +29,8 @@ export class MemoryStore implements Store {
       if (!same) throw new ConflictError(`the record ${Buffer.from(key).toString("hex")} is not as expected`);
     }
     const next = new Map(this.#pairs.map((pair) => [nameOf(pair.key), pair]));
-    for (const { key, value } of puts) next.set(nameOf(key), { key: key.slice(), value: value.slice() });
+    for (const { key, value } of puts)
+      next.set(nameOf(key), { key: Uint8Array.from(key), value: Uint8Array.from(value) });
     for (const key of deletes) next.delete(nameOf(key));
     this.#pairs = [...next.values()].sort((a, b) => Buffer.compare(a.key, b.key));
     return Promise.resolve();
