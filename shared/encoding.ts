@@ -1,4 +1,3 @@
-import { bytesToHex, hexToBytes } from "@noble/hashes/utils.js";
 import { sha256, type Hash } from "./crypto/hash.ts";
 import { VerificationError } from "./errors.ts";
 
@@ -214,15 +213,19 @@ export class Reader {
 
 // ------------------------------------------------------------------------------------------------------- hex and base64
 
+const HEX_OF = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
 /** Lower-case hexadecimal. */
 export function encodeHex(bytes: Uint8Array): string {
-  return bytesToHex(bytes);
+  let text = "";
+  for (const byte of bytes) text += HEX_OF[byte] ?? "";
+  return text;
 }
 
 /** Bytes of lower-case hexadecimal. Throws `malformed`. */
 export function decodeHex(text: string): Uint8Array {
   if (!/^(?:[0-9a-f]{2})*$/.test(text)) throw malformed("not lower-case hexadecimal");
-  return hexToBytes(text);
+  return Uint8Array.from({ length: text.length / 2 }, (_, i) => parseInt(text.slice(2 * i, 2 * i + 2), 16));
 }
 
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

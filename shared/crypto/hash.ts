@@ -1,5 +1,4 @@
 import { concat } from "../encoding.ts";
-import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 as nobleSha256, sha512 as nobleSha512 } from "@noble/hashes/sha2.js";
 
 /** 32 bytes, an output of SHA-256 unless said otherwise. */
@@ -18,9 +17,14 @@ export function sha512(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   return nobleSha512(bytes);
 }
 
-/** HMAC-SHA256 (RFC 2104): 32 bytes. */
+const HMAC_BLOCK_BYTES = 64;
+
+/** HMAC-SHA256 (RFC 2104), of a key of at most 64 bytes: 32 bytes. */
 export function hmacSha256(key: Uint8Array, bytes: Uint8Array): Hash {
-  return hmac(nobleSha256, key, bytes);
+  if (key.length > HMAC_BLOCK_BYTES) throw new RangeError("a key of more than one block");
+  const padded = (pad: number): Uint8Array =>
+    Uint8Array.from({ length: HMAC_BLOCK_BYTES }, (_, i) => (key[i] ?? 0) ^ pad);
+  return sha256(concat(padded(0x5c), sha256(concat(padded(0x36), bytes))));
 }
 
 /** HKDF-SHA256 (RFC 5869), extract and the first block of expand: at most 32 bytes. */

@@ -1,8 +1,13 @@
 import assert from "node:assert/strict";
-import { hkdfSha256 } from "../../../shared/crypto/hash.ts";
+import { hkdfSha256, hmacSha256 } from "../../../shared/crypto/hash.ts";
 import { decodeHex, encodeHex } from "../../../shared/encoding.ts";
 
 describe("shared/crypto/hash", () => {
+  it("takes no key of more than one block", () => {
+    assert.throws(() => hmacSha256(new Uint8Array(65), new Uint8Array()), RangeError);
+    assert.equal(hmacSha256(new Uint8Array(64), new Uint8Array()).length, 32);
+  });
+
   // RFC 5869, "Test Vectors": cases 1 and 3, of whose outputs these are the first block.
   for (const { name, ikm, salt, info, okm } of [
     {
