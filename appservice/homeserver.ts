@@ -4,6 +4,7 @@
  */
 import "./no-native-crypto.ts";
 import { createHash, timingSafeEqual } from "node:crypto";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { AppService } from "matrix-appservice-bridge";
 import type { Listener } from "./config.ts";
 import { HomeserverError } from "./homeserver-error.ts";
@@ -273,7 +274,6 @@ function parseRefusal(answer: string): { errcode?: string; error?: string } {
 
 type Handler = (request: ListenerRequest, response: ListenerResponse) => void;
 interface ListenerRequest {
-  readonly headers: { readonly authorization?: string };
   readonly params: { readonly [name: string]: string };
   readonly body?: unknown;
 }
@@ -281,6 +281,10 @@ interface ListenerResponse {
   status(code: number): ListenerResponse;
   json(body: unknown): void;
 }
+
+const REFUSED = JSON.stringify({ errcode: "M_FORBIDDEN", error: "bad token" });
+/** The connection closes, so that nothing of the body is read. */
+const REFUSED_HEADERS = { "content-type": "application/json", connection: "close" };
 
 // @ts-expect-error -- the library declares the overridden methods private, but routes through them by design of its constructor.
 class TransactionListener extends AppService {
@@ -291,22 +295,38 @@ class TransactionListener extends AppService {
     super({ homeserverToken: hsToken, httpMaxSizeBytes: MAX_TRANSACTION_BYTES });
     this.#tokenHash = sha256(hsToken);
     this.#sink = sink;
-    const pong: Handler = (request, response) => {
-      if (!this.isInvalidToken(request, response)) response.json({});
+    const { expressApp: routes } = this;
+    const pong: Handler = (_request, response) => {
+      response.json({});
     };
-    this.expressApp.post("/_matrix/app/v1/ping", pong as never);
+    routes.post("/_matrix/app/v1/ping", pong as never);
+    // eslint-disable-next-line @typescript-eslint/no-unused-vars -- Express knows error handlers by their four parameters
+    const refuse = (_error: unknown, _request: ListenerRequest, response: ListenerResponse, _next: unknown): void => {
+      response.status(400).json({ errcode: "M_NOT_JSON", error: "the body cannot be read" });
+    };
+    routes.use(refuse as never);
+    // In front of the library: it reads and parses a body before it looks at the token, or logs its errors itself.
+    const listener = this as unknown as { app: (request: IncomingMessage, response: ServerResponse) => void };
+    listener.app = (request, response) => {
+      const status = this.#refusal(request.headers.authorization);
+      if (status === undefined) routes(request, response);
+      else response.writeHead(status, REFUSED_HEADERS).end(REFUSED);
+    };
   }
 
-  /** The library logs requests and compares with `!==`, also with a token from the query; this takes the header alone. */
-  private override isInvalidToken(request: ListenerRequest, response: ListenerResponse): boolean {
-    const given = /^Bearer (\S+)$/.exec(request.headers.authorization ?? "")?.[1];
-    if (given !== undefined && timingSafeEqual(sha256(given), this.#tokenHash)) return false;
-    response.status(given === undefined ? 401 : 403).json({ errcode: "M_FORBIDDEN", error: "bad token" });
-    return true;
+  /** Undefined: it is the homeserver. Takes the token from the header alone, and no time that tells how much is right. */
+  #refusal(authorization: string | undefined): 401 | 403 | undefined {
+    const given = /^Bearer (\S+)$/.exec(authorization ?? "")?.[1];
+    if (given === undefined) return 401;
+    return timingSafeEqual(sha256(given), this.#tokenHash) ? undefined : 403;
+  }
+
+  /** Who comes so far is the homeserver; the library would compare with `!==`, also with a token from the query. */
+  private override isInvalidToken(): boolean {
+    return false;
   }
 
   private override onTransaction(request: ListenerRequest, response: ListenerResponse): void {
-    if (this.isInvalidToken(request, response)) return;
     this.#sink(parseTransaction(request.params["txnId"] ?? "", request.body)).then(
       () => {
         response.json({});
@@ -317,14 +337,12 @@ class TransactionListener extends AppService {
     );
   }
 
-  private override onGetUsers(request: ListenerRequest, response: ListenerResponse): void {
-    if (!this.isInvalidToken(request, response))
-      response.status(404).json({ errcode: "M_NOT_FOUND", error: "no such user" });
+  private override onGetUsers(_request: ListenerRequest, response: ListenerResponse): void {
+    response.status(404).json({ errcode: "M_NOT_FOUND", error: "no such user" });
   }
 
-  private override onGetRoomAlias(request: ListenerRequest, response: ListenerResponse): void {
-    if (!this.isInvalidToken(request, response))
-      response.status(404).json({ errcode: "M_NOT_FOUND", error: "no such room" });
+  private override onGetRoomAlias(_request: ListenerRequest, response: ListenerResponse): void {
+    response.status(404).json({ errcode: "M_NOT_FOUND", error: "no such room" });
   }
 }
 

@@ -24,6 +24,8 @@ const MAX_BODY_BYTES = 256 * 1024;
 const MAX_BODY_DEPTH = 8;
 const REQUEST_TIMEOUT_MS = 30_000;
 const HEADERS_TIMEOUT_MS = 10_000;
+/** How often connections are held against these two. */
+const TIMEOUTS_CHECKED_EVERY_MS = 1_000;
 const IDLE_TIMEOUT_MS = 65_000;
 const MAX_HEADER_BYTES = 16_384;
 const MAX_CONNECTIONS = 10_000;
@@ -81,7 +83,8 @@ export function createApiServer(parts: HttpApiParts): Server {
       route,
     ]),
   );
-  const server = createServer({ maxHeaderSize: MAX_HEADER_BYTES }, (request, response) => {
+  const options = { maxHeaderSize: MAX_HEADER_BYTES, connectionsCheckingInterval: TIMEOUTS_CHECKED_EVERY_MS };
+  const server = createServer(options, (request, response) => {
     const route = direct.get(`${request.method ?? ""} ${request.url ?? ""}`);
     if (route === undefined) routed(request, response);
     else void answer(route, parts, { request, response, params: NO_PARAMS });
@@ -249,6 +252,8 @@ function sendError({ request, response }: Exchange, error: unknown, logger: Logg
   }
   const body = JSON.stringify({ error: { code, message } });
   const retry = retryAfterS === undefined ? {} : { retryAfterS };
+  // What is still to come of a refused request is not waited for.
+  if (!request.complete) response.setHeader("connection", "close");
   send(response, { status: STATUSES[code], type: "application/json", body, cache: "no-store", ...retry });
 }
 
