@@ -25,6 +25,7 @@ const tasks = {
     steps: [(args) => runTool("node", ["test/support/demo/start.ts", ...args])],
   },
   fuzz: { needs: toolchain, steps: [(args) => runTool("node", ["test/fuzz/main.ts", ...args])] },
+  hammer: { needs: toolchain, steps: [(args) => runTool("node", ["test/hammer/main.ts", ...args])] },
   bench: { needs: everything, steps: [(args) => runTool("node", ["test/bench/main.ts", ...args])] },
 };
 
