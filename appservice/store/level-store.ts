@@ -71,7 +71,7 @@ async function openLevel(directory: string, createIfMissing: boolean): Promise<S
  * How LevelDB words that its files contradict each other: one is damaged, lost, or shorter than another says (not every
  * error has a code). Out of handles or of space, and a disk that fails, are none of these.
  */
-const DAMAGE = /^Corruption|^IO error.*(No such file|Invalid argument)/;
+const DAMAGE = /^Corruption|^IO error.*(No such file|Invalid argument)/s;
 
 /** What LevelDB finds wrong with its files; undefined for any other failure. */
 function damageOf(error: unknown, message: string): IntegrityError | undefined {
