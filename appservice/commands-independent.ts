@@ -1,14 +1,20 @@
 /** The commands of people who do not run the service: auditors, witnesses, and whoever is handed evidence. */
+import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { promisify } from "node:util";
 import { publicKeyOf } from "../shared/crypto/ed25519.ts";
 import { COSIGNATURE_KEY, formatVkey, parseVkey } from "../shared/crypto/signed-note.ts";
 import { decodeBase64, encodeBase64 } from "../shared/encoding.ts";
 import { verifyEvidence } from "../shared/proofs/evidence.ts";
-import { Auditor, DataMissingError, serveAuditor } from "./auditor.ts";
+import { openAuditSession, type AuditorAccount } from "./audit-session.ts";
+import { AuditSource, DataMissingError } from "./audit-source.ts";
+import { Auditor, AuditFaultError, RefusedError, serveAuditor } from "./auditor.ts";
 import { systemClock } from "./clock.ts";
 import { serveWitness, Witness } from "./witness.ts";
+
+const ALERT_TIMEOUT_MS = 30_000;
 
 /** Aborted by SIGINT or SIGTERM. */
 export function endSignal(): AbortSignal {
@@ -36,43 +42,95 @@ function printVkey(name: string, seed: Uint8Array): void {
 }
 
 interface AuditArguments {
-  readonly serviceUrl: string;
+  readonly serviceUrl: readonly string[];
   readonly logKey: string;
   readonly name: string;
   readonly key: string;
   readonly state: string;
+  readonly from?: number | "settling";
+  readonly alert?: string;
+  readonly matrixUser?: string;
+  readonly matrixUrl?: string;
+  readonly matrixToken?: string;
   readonly pollMs: number;
   readonly listen?: { readonly host: string; readonly port: number };
   readonly once?: true;
 }
 
 export async function runAudit(options: AuditArguments): Promise<void> {
-  const { serviceUrl, logKey, name, state: stateFile } = options;
-  const cosigner = { name, seed: openSeed(options.key) };
-  const onProgress = (audited: number, size: number): void => {
-    process.stderr.write(`audited ${audited} of ${size} epochs\n`);
-  };
-  const auditor = new Auditor({ serviceUrl, logKey, stateFile, cosigner, nowMs: systemClock.now, onProgress });
-  if (options.once === true) {
-    process.stdout.write(await auditor.advance());
+  const { name, once: isOnce, listen, pollMs } = options;
+  const seed = openSeed(options.key);
+  const auditor = openAuditor(options, seed);
+  if (isOnce === true) {
+    process.stdout.write(await alertOnFault(options, async () => await auditor.advance()));
     return;
   }
-  printVkey(name, cosigner.seed);
+  printVkey(name, seed);
   const signal = endSignal();
-  if (options.listen !== undefined) await serveAuditor(auditor, options.listen, signal);
+  if (listen !== undefined) await serveAuditor(auditor, listen, signal);
+  let toldMs: number | undefined;
   while (!signal.aborted) {
-    await advance(auditor);
-    await systemClock.sleep(options.pollMs, signal);
+    toldMs = await alertOnFault(options, async () => await advance(auditor, options, toldMs));
+    await systemClock.sleep(pollMs, signal);
   }
 }
 
-async function advance(auditor: Auditor): Promise<void> {
+function openAuditor(options: AuditArguments, seed: Uint8Array): Auditor {
+  const { serviceUrl: urls, logKey, name, state: stateFile, from } = options;
+  const account = accountOf(options);
+  const session = account && (async (): Promise<string> => await openAuditSession(source.url, account));
+  const source: AuditSource = new AuditSource({ urls, ...(session === undefined ? {} : { session }) });
+  const cosigner = { name, seed };
+  const onProgress = (what: string, done: number, of: number): void => {
+    process.stderr.write(`${what}: ${done} of ${of}\n`);
+  };
+  const begin = from === undefined ? {} : { from };
+  return new Auditor({ source, logKey, stateFile, cosigner, nowMs: systemClock.now, onProgress, ...begin });
+}
+
+function accountOf({ matrixUser, matrixUrl, matrixToken }: AuditArguments): AuditorAccount | undefined {
+  if (matrixUser === undefined || matrixUrl === undefined || matrixToken === undefined) return undefined;
+  return { userId: matrixUser, homeserverUrl: matrixUrl, accessToken: readFileSync(matrixToken, "utf8").trim() };
+}
+
+/** One round; returns since when the log has been refused and that was told, if it still is. */
+async function advance(
+  auditor: Auditor,
+  options: AuditArguments,
+  toldMs: number | undefined,
+): Promise<number | undefined> {
   try {
+    const before = auditor.from;
     await auditor.advance();
+    if (before === undefined) print(`auditing from epoch ${auditor.from ?? 0} on: that is what the key means`);
+    return undefined;
   } catch (error) {
-    if (!(error instanceof DataMissingError)) throw error;
+    if (!(error instanceof DataMissingError) && !(error instanceof RefusedError)) throw error;
     process.stderr.write(`${error.code}: ${error.message}\n`);
+    if (!(error instanceof RefusedError) || !error.isLong || error.sinceMs === toldMs) return toldMs;
+    await raiseAlert(options, [error.code, options.state]);
+    return error.sinceMs;
   }
+}
+
+/** Runs the operator's alert when a fault is found, and goes on to fail with it. */
+async function alertOnFault<Result>(options: AuditArguments, work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof AuditFaultError) {
+      await raiseAlert(options, [error.code, error.evidenceFile ?? `${options.state}.fault.json`]);
+    }
+    throw error;
+  }
+}
+
+/** Runs the program of `--alert` with a code and a file. That it fails is told, and hides nothing. */
+async function raiseAlert({ alert }: AuditArguments, args: readonly string[]): Promise<void> {
+  if (alert === undefined) return;
+  await promisify(execFile)(alert, [...args], { timeout: ALERT_TIMEOUT_MS }).catch((error: unknown) => {
+    process.stderr.write(`--alert ${alert}: ${error instanceof Error ? error.message : "failed"}\n`);
+  });
 }
 
 interface WitnessArguments {

@@ -18,6 +18,10 @@ function listener(text: string): { readonly host: string; readonly port: number 
   return { host, port: Number(port) };
 }
 
+function start(text: string): number | "settling" {
+  return text === "settling" ? text : integer(text);
+}
+
 const collect = (text: string, texts: readonly string[]): readonly string[] => [...texts, text];
 
 function program(): Command {
@@ -100,11 +104,20 @@ function addIndependentCommands(command: Command): void {
   command
     .command("audit")
     .description("replay every epoch of a log and cosign its heads; for somebody other than the operator")
-    .requiredOption("--service-url <url>", "the log")
+    .requiredOption("--service-url <url>", "the log; may be given again, for mirrors of it", collect, [])
     .requiredOption("--log-key <vkey>", "its verifier key, from a source you trust")
     .requiredOption("--name <name>", "name of the auditor's key")
     .requiredOption("--key <file>", "the auditor's key; made when missing")
     .requiredOption("--state <file>", "what was audited so far")
+    .option(
+      "--from <epoch>",
+      'begin at a checked dump of the map: a settling epoch, or "settling" for the newest',
+      start,
+    )
+    .option("--alert <program>", "run it with a code and a file when the log has lied, or was refused for a day")
+    .option("--matrix-user <user-id>", "where change lists are for named auditors: the auditor's account")
+    .option("--matrix-url <url>", "its homeserver")
+    .option("--matrix-token <file>", "its access token")
     .option("--poll-ms <ms>", "look for a new head this often", integer, 10_000)
     .option("--listen <host:port>", "serve the cosigned head as /checkpoint", listener)
     .option("--once", "audit up to the head of now, print it, and end")

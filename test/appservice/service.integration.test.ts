@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { AuditSource } from "../../appservice/audit-source.ts";
 import { Auditor } from "../../appservice/auditor.ts";
 import { acknowledgementMessage } from "../../appservice/account-requests.ts";
 import { systemClock } from "../../appservice/clock.ts";
@@ -378,7 +379,7 @@ describe("the service on a real homeserver", function () {
   it("stands an audit of every epoch", async () => {
     const seed = new Uint8Array(32).fill(7);
     const auditor = new Auditor({
-      serviceUrl: api,
+      source: new AuditSource({ urls: [api] }),
       logKey: configuration.log_key,
       stateFile: join(directory, "audit.json"),
       cosigner: { name: "auditor.example", seed },

@@ -5,6 +5,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { AuditSource } from "../../appservice/audit-source.ts";
 import { Auditor } from "../../appservice/auditor.ts";
 import { databaseOf } from "../../appservice/create-log.ts";
 import { uploadDevice } from "../support/attacks.ts";
@@ -114,7 +115,7 @@ async function killedAt(
 async function auditAll({ service, logClock }: World): Promise<void> {
   const directory = await mkdtemp(join(tmpdir(), "ckv-audit-"));
   const auditor = new Auditor({
-    serviceUrl: service.url,
+    source: new AuditSource({ urls: [service.url] }),
     logKey: service.wellKnown.log_key,
     stateFile: join(directory, "state.json"),
     cosigner: { name: "auditor.example", seed: randomBytes(32) },
