@@ -30,8 +30,12 @@ export function commitNatively({ userId, version, entry, opening }: Opening): Ha
   inner.writeUInt32BE(entry.length, idAt + idLength + 8);
   inner.set(entry, idAt + idLength + 12);
   padKey(outer, opening, OUTER_PAD);
-  outer.set(hash("sha256", inner.subarray(0, length), "buffer"), BLOCK);
-  return hash("sha256", outer, "buffer");
+  // Strings of a character for each byte, which are made several times as fast as buffers.
+  outer.write(hash("sha256", inner.subarray(0, length), "binary"), BLOCK, "latin1");
+  const commitment = new Uint8Array(HASH_BYTES);
+  const digest = hash("sha256", outer, "binary");
+  for (let i = 0; i < HASH_BYTES; i++) commitment[i] = digest.charCodeAt(i);
+  return commitment;
 }
 
 function padKey(block: Buffer, key: Uint8Array, pad: number): void {

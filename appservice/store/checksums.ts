@@ -18,7 +18,7 @@ export function sealValue(key: Uint8Array, payload: Uint8Array): Uint8Array {
   const end = payloadAt + payload.length;
   // The key was only hashed: its last byte makes room for the format.
   scratch[payloadAt - 1] = VALUE_FORMAT;
-  for (let i = 0; i < CHECKSUM_BYTES; i++) scratch[end + i] = digest[i] as number;
+  for (let i = 0; i < CHECKSUM_BYTES; i++) scratch[end + i] = digest.charCodeAt(i);
   return new Uint8Array(scratch.buffer, payloadAt - 1, end + CHECKSUM_BYTES - payloadAt + 1);
 }
 
@@ -28,7 +28,7 @@ export function openValue(key: Uint8Array, sealed: Uint8Array): Uint8Array {
   if (sealed.length < CHECKSUM_OVERHEAD || sealed[0] !== VALUE_FORMAT) throw damaged(key, "format");
   const expected = checksum(key, payload);
   for (let i = 0; i < CHECKSUM_BYTES; i++) {
-    if (sealed[payload.length + 1 + i] !== expected[i]) throw damaged(key, "checksum");
+    if (sealed[payload.length + 1 + i] !== expected.charCodeAt(i)) throw damaged(key, "checksum");
   }
   return payload;
 }
@@ -36,14 +36,15 @@ export function openValue(key: Uint8Array, sealed: Uint8Array): Uint8Array {
 /** Reused between calls, which never overlap: hashing runs to its end. */
 let scratch = Buffer.alloc(16_384);
 
-function checksum(key: Uint8Array, payload: Uint8Array): Uint8Array {
+/** A character for each byte: a string is made several times as fast as a buffer. */
+function checksum(key: Uint8Array, payload: Uint8Array): string {
   const length = 3 + key.length + payload.length;
   if (scratch.length < length + CHECKSUM_BYTES) scratch = Buffer.alloc(2 * (length + CHECKSUM_BYTES));
   scratch[0] = VALUE_FORMAT;
   scratch.writeUInt16BE(key.length, 1);
   scratch.set(key, 3);
   scratch.set(payload, 3 + key.length);
-  return hash("sha256", new Uint8Array(scratch.buffer, 0, length), "buffer");
+  return hash("sha256", new Uint8Array(scratch.buffer, 0, length), "binary");
 }
 
 function damaged(key: Uint8Array, part: string): IntegrityError {
