@@ -1,11 +1,12 @@
 /** The commands of the operator. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { createInterface } from "node:readline/promises";
 import { systemClock } from "./clock.ts";
 import { endSignal, print } from "./commands-independent.ts";
 import { ALL_FILES, NEEDED_TO_START } from "./check-files.ts";
 import { loadChecked, loadConfig, type Config } from "./config.ts";
 import { HEARTBEAT_BOUNDS, init, InitError, MERGE_DELAY_BOUNDS, SETTLE_BOUNDS } from "./init.ts";
+import { readKeys } from "./keys-file.ts";
 import { openLogger } from "./logger.ts";
 import { fsck } from "./fsck.ts";
 import { parseRegistration } from "./registration.ts";
@@ -185,9 +186,20 @@ export async function askOperator(
   throw new CommandError(error ?? "refused", 1);
 }
 
-export async function runFsck({ config: file }: WithConfig): Promise<void> {
-  const { data, anchor } = loadConfig(file, process.env);
-  const sound = await fsck({ dataDirectory: data, anchorFile: anchor }, (report) => {
+export async function runFsck({ config: file, full }: WithConfig & { readonly full?: true }): Promise<void> {
+  const { data, anchor, keys } = loadConfig(file, process.env);
+  const vrfSeed = existsSync(keys) ? readKeys(keys).vrfSeed : undefined;
+  const onIndices = (users: number, of: number): void => {
+    if (users < of) print(`The indices of ${users} of ${of} users were proven again; --full proves all of them.`);
+  };
+  const log = {
+    dataDirectory: data,
+    anchorFile: anchor,
+    onIndices,
+    ...(vrfSeed === undefined ? {} : { vrfSeed }),
+    ...(full === true ? { sample: Infinity } : {}),
+  };
+  const sound = await fsck(log, (report) => {
     if (report.kind === "progress") process.stderr.write(`${report.what}: ${report.done}\n`);
     else print(`PROBLEM ${report.message}`);
   });

@@ -1,22 +1,34 @@
 /** `matrix-ckv fsck`: is a stopped log whole, and does it fit its anchor? */
 import { readNewestSettings, rootAt, checkHead, checkLayout, ForeignAnchorError, openAnchored } from "./open-log.ts";
 import { databaseOf } from "./create-log.ts";
+import type { LogSettings } from "./log-settings.ts";
+import { indexProver } from "./native-vrf.ts";
+import { checkVrfKey, verifyVrf, vrfPublicKey } from "../shared/crypto/vrf.ts";
+import { decodeUnpadded, equalBytes, utf8 } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { judgeAnchor } from "./start-checks.ts";
 import { openAnchor } from "./store/anchor.ts";
 import { checkStore } from "./store/fsck.ts";
-import type { CheckReport } from "./store/fsck.ts";
+import type { CheckReport, IndexCheck } from "./store/fsck.ts";
 import { checkTables } from "./store/level-files.ts";
 import { openLevelStore } from "./store/level-store.ts";
 import { takeLock } from "./store/lock.ts";
-import { HEAD_KEY, parseHead } from "./store/records.ts";
+import { HEAD_KEY, parseHead, type StoredUser } from "./store/records.ts";
 import { getReferenced, IntegrityError } from "./store/store.ts";
 import type { Store } from "./store/store.ts";
 
 export interface StoppedLog {
   readonly dataDirectory: string;
   readonly anchorFile: string;
+  /** Proves indices about fifteen times as fast as they are verified without it. */
+  readonly vrfSeed?: Uint8Array;
+  /** Users whose index is proven again from the user id, spread over all; default `INDEX_SAMPLE`. */
+  readonly sample?: number;
+  readonly onIndices?: IndexCheck["onChecked"];
 }
+
+/** A few seconds' worth. */
+export const INDEX_SAMPLE = 1_000;
 
 /** Checks everything; true if nothing is wrong. Changes nothing. Throws `LockedError` while the service runs. */
 export async function fsck(log: StoppedLog, report: (report: CheckReport) => void): Promise<boolean> {
@@ -25,7 +37,7 @@ export async function fsck(log: StoppedLog, report: (report: CheckReport) => voi
     if (!checkFiles(databaseOf(log.dataDirectory), report)) return false;
     const store = await openLevelStore(databaseOf(log.dataDirectory));
     try {
-      return await checkLog(store, log.anchorFile, report);
+      return await checkLog(store, log, report);
     } finally {
       await store.close();
     }
@@ -47,7 +59,7 @@ function checkFiles(database: string, report: (report: CheckReport) => void): bo
   return sound;
 }
 
-async function checkLog(store: Store, anchorFile: string, report: (report: CheckReport) => void): Promise<boolean> {
+async function checkLog(store: Store, log: StoppedLog, report: (report: CheckReport) => void): Promise<boolean> {
   const problem = (message: string): false => {
     report({ kind: "problem", message });
     return false;
@@ -57,14 +69,43 @@ async function checkLog(store: Store, anchorFile: string, report: (report: Check
     const head = parseHead(getReferenced(store, HEAD_KEY, "the head"));
     const settings = readNewestSettings(store, head.epoch);
     const database = checkHead(store, head, settings);
-    const note = openAnchor(anchorFile).read();
-    const anchored = note === undefined ? undefined : openAnchored(note, settings, anchorFile);
+    const note = openAnchor(log.anchorFile).read();
+    const anchored = note === undefined ? undefined : openAnchored(note, settings, log.anchorFile);
     const anchor = judgeAnchor(database, anchored, (size) => rootAt(store, size));
     const fits = anchor.action !== "refuse" || problem(anchor.reason);
-    return (await checkStore(store, head.epoch, settings.configuration.settle_ms, report)) && fits;
+    const indices = indexCheck(log, settings);
+    return (await checkStore(store, head.epoch, settings.configuration.settle_ms, report, indices)) && fits;
   } catch (error) {
     const isFinding = [IntegrityError, VerificationError, ForeignAnchorError].some((type) => error instanceof type);
     if (isFinding) return problem((error as Error).message);
+    throw error;
+  }
+}
+
+/** A proof is the only one there is for its user id, so whoever has the seed makes it again instead of verifying it. */
+function indexCheck({ vrfSeed, sample, onIndices }: StoppedLog, { configuration }: LogSettings): IndexCheck {
+  const vrfKey = checkVrfKey(decodeUnpadded(configuration.vrf_key));
+  const isOwn = vrfSeed !== undefined && equalBytes(vrfPublicKey(vrfSeed), vrfKey);
+  const prove = isOwn ? indexProver(vrfSeed) : undefined;
+  const isRight = (userId: string, { index, vrfProof }: StoredUser): boolean => {
+    if (prove === undefined) return isProven(vrfKey, userId, { index, vrfProof });
+    const proven = prove(userId);
+    return equalBytes(proven.proof, vrfProof) && equalBytes(proven.index, index);
+  };
+  return {
+    sample: sample ?? INDEX_SAMPLE,
+    check: (userId, stored) => {
+      if (!isRight(userId, stored)) throw new IntegrityError("the index of a user is not the one its VRF proof gives");
+    },
+    onChecked: onIndices ?? ((): void => undefined),
+  };
+}
+
+function isProven(vrfKey: Uint8Array, userId: string, { index, vrfProof }: StoredUser): boolean {
+  try {
+    return equalBytes(verifyVrf(vrfKey, utf8(userId), vrfProof), index);
+  } catch (error) {
+    if (error instanceof VerificationError) return false;
     throw error;
   }
 }

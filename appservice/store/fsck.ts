@@ -30,9 +30,10 @@ import {
   parseVersion,
   positionOf,
   ROWS_PER_CHUNK,
+  textOfKey,
   versionKey,
 } from "./records.ts";
-import type { ChangeRow, Tip, VersionContent } from "./records.ts";
+import type { StoredUser, ChangeRow, Tip, VersionContent } from "./records.ts";
 import { getReferenced, IntegrityError } from "./store.ts";
 import type { KeyValue, Reads } from "./store.ts";
 
@@ -40,6 +41,16 @@ import type { KeyValue, Reads } from "./store.ts";
 export type CheckReport =
   | { readonly kind: "progress"; readonly what: string; readonly done: number }
   | { readonly kind: "problem"; readonly message: string };
+
+/** Which users' indices are proven again from their ids, which takes longer than all else together. */
+export interface IndexCheck {
+  /** At most this many users, spread evenly over all. */
+  readonly sample: number;
+  /** Throws `IntegrityError` unless the stored index and proof are those of the user id. */
+  readonly check: (userId: string, stored: StoredUser) => void;
+  /** Told at the end. */
+  readonly onChecked: (users: number, of: number) => void;
+}
 
 const PROGRESS_EVERY = 10_000;
 
@@ -52,8 +63,9 @@ export async function checkStore(
   head: number,
   settleMs: number,
   report: (report: CheckReport) => void,
+  indices?: IndexCheck,
 ): Promise<boolean> {
-  const check = new StoreCheck(reads, head, settleMs, report);
+  const check = new StoreCheck(reads, head, settleMs, report, indices);
   const steps = [
     (): Promise<void> => check.checksums(),
     (): Promise<void> => check.epochs(),
@@ -79,9 +91,17 @@ class StoreCheck {
   readonly #head: number;
   readonly #settleMs: number;
   readonly #report: (report: CheckReport) => void;
+  readonly #indices: IndexCheck | undefined;
   #done = 0;
 
-  constructor(reads: Reads, head: number, settleMs: number, report: (report: CheckReport) => void) {
+  constructor(
+    reads: Reads,
+    head: number,
+    settleMs: number,
+    report: (report: CheckReport) => void,
+    indices: IndexCheck | undefined,
+  ) {
+    this.#indices = indices;
     this.#reads = reads;
     this.#head = head;
     this.#settleMs = settleMs;
@@ -159,15 +179,22 @@ class StoreCheck {
   /** As many users as the newest record counts, each with a leaf. */
   async users(): Promise<void> {
     const map = await this.#headMap();
-    let users = 0;
+    const { labels } = this.#record(this.#head);
+    const sample = Math.min(this.#indices?.sample ?? 0, labels);
+    let [users, proven] = [0, 0];
     for await (const { key, value } of eachInRange(this.#reads, kindKey("u"), afterKind("u"))) {
-      if (map.find(parseUser(value).index) === undefined) {
+      const stored = parseUser(value);
+      if (map.find(stored.index) === undefined) {
         throw new IntegrityError(`the map has no leaf for the user record ${encodeHex(key)}`);
       }
       users += 1;
+      if (proven * labels < users * sample) {
+        this.#indices?.check(textOfKey(key), stored);
+        proven += 1;
+      }
       this.#progress("users");
     }
-    const { labels } = this.#record(this.#head);
+    this.#indices?.onChecked(proven, users);
     if (users !== labels) throw new IntegrityError(`there are ${users} user records, but ${labels} leaves`);
   }
 
