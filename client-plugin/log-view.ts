@@ -7,9 +7,9 @@ import { openCosignatures } from "../shared/crypto/cosignature.ts";
 import { parseNote, parseVkey } from "../shared/crypto/signed-note.ts";
 import type { NoteKey } from "../shared/crypto/signed-note.ts";
 import { parseConfiguration } from "../shared/directory/configuration.ts";
-import type { Configuration } from "../shared/directory/configuration.ts";
+import type { Configuration, LogReference } from "../shared/directory/configuration.ts";
 import type { Entry } from "../shared/directory/entry.ts";
-import { decodeUnpadded, encodeHex } from "../shared/encoding.ts";
+import { decodeUnpadded, encodeHex, encodeUnpadded } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { verifyVersion } from "../shared/history/history.ts";
 import { openCheckpoint, parseCheckpoint } from "../shared/log/checkpoint.ts";
@@ -20,7 +20,7 @@ import type { Policy } from "../shared/log/policy.ts";
 import { entryTile, hashReaderFromTiles, parseEntryBundle, tilePath, tilesForInclusion } from "../shared/log/tiles.ts";
 import { proveInclusion, verifyInclusion } from "../shared/merkle/inclusion.ts";
 import { LOG_DOMAINS } from "../shared/merkle/tree.ts";
-import { decodePath, serverOfUser } from "../shared/messages.ts";
+import { decodePath, encodePath, serverOfUser } from "../shared/messages.ts";
 import type { HeadPart, PromisePart, Statement, VersionPart, WellKnown } from "../shared/messages.ts";
 import {
   DAY_MS,
@@ -120,6 +120,8 @@ export interface LogViewOptions {
   readonly policy: Policy | undefined;
   /** Called with each head that became the newest. */
   readonly onHead: (serverName: string, head: HeadPart, logKey: string) => void;
+  /** Called when the log may be elsewhere by now: it was closed, or another one or nobody answers. */
+  readonly onDoubt: (serverName: string) => void;
 }
 
 const MAX_PENDING_HEADS = 16;
@@ -168,6 +170,20 @@ export class LogView {
 
   /** A complete lookup of one user. */
   async lookup(userId: string, known: KnownOfUser = {}): Promise<Looked> {
+    const { onDoubt, serverName } = this.#options;
+    try {
+      const looked = await this.#lookup(userId, known);
+      if (looked.head.configuration.successor !== undefined) onDoubt(serverName);
+      return looked;
+    } catch (error) {
+      const isAnothers =
+        error instanceof VerdictError && (error.code === "head-origin" || error.code === "head-signature");
+      if (isAnothers || error instanceof ServiceFailure) onDoubt(serverName);
+      throw error;
+    }
+  }
+
+  async #lookup(userId: string, known: KnownOfUser): Promise<Looked> {
     const { client } = this.#options;
     checkAuthority(this.#key, userId);
     const first = await client.lookup(userId);
@@ -275,6 +291,13 @@ export class LogView {
   }
 
   async #recordAt({ checkpoint: { size, root } }: VerifiedHead, epoch: number): Promise<EpochRecord> {
+    const { bytes, path } = await this.#recordPart(size, epoch);
+    verifyInclusion(LOG_DOMAINS, { leafHash: epochLeafHash(bytes), index: epoch, size, root, path });
+    return parseEpochRecord(bytes);
+  }
+
+  /** The record of an epoch and its path in a log of this size, as the tiles have them. Proves nothing. */
+  async #recordPart(size: number, epoch: number): Promise<{ bytes: Uint8Array; path: readonly Uint8Array[] }> {
     const tiles = async (path: string): Promise<Uint8Array> => await this.#tile(path);
     const bundle = entryTile(epoch, size);
     const entries = parseEntryBundle(await tiles(tilePath(bundle)), bundle.width);
@@ -282,9 +305,23 @@ export class LogView {
     if (bytes === undefined) throw new VerificationError("malformed", "an entry is missing in its tile");
     const read = new Map<string, Uint8Array>();
     for (const tile of tilesForInclusion(epoch, size)) read.set(tilePath(tile), await readTile(tiles, tile));
-    const path = proveInclusion(LOG_DOMAINS, hashReaderFromTiles(read, size), epoch, size);
-    verifyInclusion(LOG_DOMAINS, { leafHash: epochLeafHash(bytes), index: epoch, size, root, path });
-    return parseEpochRecord(bytes);
+    return { bytes, path: proveInclusion(LOG_DOMAINS, hashReaderFromTiles(read, size), epoch, size) };
+  }
+
+  /**
+   * The log that this one's newest configuration names as the one after it. Where none is known yet the newest head is
+   * asked for, and goes through all steps: its final epoch may have closed meanwhile. Throws as `lookup` does.
+   */
+  async successor(): Promise<LogReference | undefined> {
+    const { memory, client } = this.#options;
+    const known = (): LogReference | undefined => this.#configurations.get(memory.configured?.hash ?? "")?.successor;
+    if (known() !== undefined || memory.newest === undefined) return known();
+    const checkpoint = await client.checkpoint();
+    const { size } = inStep("head-signature", () => openCheckpoint(checkpoint, this.#key));
+    const { bytes, path } = await this.#recordPart(size, size - 1);
+    const part = { checkpoint, record: encodeUnpadded(bytes), record_proof: encodePath(path) };
+    await this.#inOrder(async () => await this.#head(part));
+    return known();
   }
 
   async refresh(userId: string): Promise<PromisePart | undefined> {

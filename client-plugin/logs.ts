@@ -6,8 +6,9 @@ import { parseVkey } from "../shared/crypto/signed-note.ts";
 import { serverOfOrigin } from "../shared/log/checkpoint.ts";
 import type { Policy } from "../shared/log/policy.ts";
 import type { HeadPart, WellKnown } from "../shared/messages.ts";
-import { HOUR_MS } from "../shared/parameters.ts";
+import { HOUR_MS, LOG_MISSING_AFTER_MS } from "../shared/parameters.ts";
 import { VerdictError } from "../shared/verdict-codes.ts";
+import { VerificationError } from "../shared/errors.ts";
 import { LogClient, ServiceFailure, discoverLog } from "./log-client.ts";
 import type { Discovery, Transport } from "./log-client.ts";
 import { LogView } from "./log-view.ts";
@@ -29,9 +30,13 @@ export interface LogsOptions {
 
 /** A server is asked again whether it has a log after this. */
 const REDISCOVER_MS = HOUR_MS;
+/** After this where something speaks for a log that has moved. */
+const REDISCOVER_IN_DOUBT_MS = 10_000;
 
 interface Known {
   readonly view: Promise<LogView | undefined>;
+  /** Discovery is made again from then on. */
+  dueMs: number;
   readonly askedMs: number;
 }
 
@@ -57,9 +62,9 @@ export class Logs implements LogViews {
   async of(serverName: string): Promise<LogView | undefined> {
     const known = this.#known.get(serverName);
     const nowMs = this.#options.transport.clock.now();
-    if (known !== undefined && nowMs - known.askedMs < REDISCOVER_MS) return await known.view;
+    if (known !== undefined && nowMs < known.dueMs) return await known.view;
     const view = this.#find(serverName, known?.view);
-    this.#known.set(serverName, { view, askedMs: nowMs });
+    this.#known.set(serverName, { view, askedMs: nowMs, dueMs: nowMs + REDISCOVER_MS });
     try {
       return await view;
     } catch (error) {
@@ -68,12 +73,18 @@ export class Logs implements LogViews {
     }
   }
 
+  /** The log of a server may be elsewhere by now. */
+  #doubt(serverName: string): void {
+    const known = this.#known.get(serverName);
+    if (known !== undefined) known.dueMs = Math.min(known.dueMs, known.askedMs + REDISCOVER_IN_DOUBT_MS);
+  }
+
   async #find(serverName: string, before: Promise<LogView | undefined> | undefined): Promise<LogView | undefined> {
     const stored = await this.#options.storage.get(`log:${serverName}`);
     const memory = stored === undefined ? undefined : (JSON.parse(stored) as LogMemory);
-    const wellKnown = await this.#discover(serverName, memory);
-    if (wellKnown === undefined) return undefined;
     const current = await before;
+    const wellKnown = await this.#discover(serverName, memory, current);
+    if (wellKnown === undefined) return undefined;
     const isSame =
       memory?.wellKnown.service_url === wellKnown.service_url && memory.wellKnown.log_key === wellKnown.log_key;
     return current !== undefined && isSame ? current : this.#view(serverName, wellKnown, memory);
@@ -87,12 +98,15 @@ export class Logs implements LogViews {
     const fresh = { wellKnown, configurations: {}, pending: [], moved: memory !== undefined };
     const kept: LogMemory = memory !== undefined && isSame ? { ...memory, wellKnown } : fresh;
     const { clock } = transport;
-    return new LogView({ serverName, client: service, memory: kept, storage, clock, policy, onHead });
+    const onDoubt = (server: string): void => {
+      this.#doubt(server);
+    };
+    return new LogView({ serverName, client: service, memory: kept, storage, clock, policy, onHead, onDoubt });
   }
 
   /** Where the log is now, held against what is pinned. A discovery that can't be made leaves what was known. */
-  async #discover(serverName: string, memory: LogMemory | undefined): Promise<Discovery> {
-    const { pins, client, transport, pinnedElsewhere } = this.#options;
+  async #discover(serverName: string, memory: LogMemory | undefined, current: LogView | undefined): Promise<Discovery> {
+    const { pins, client, transport, storage, pinnedElsewhere } = this.#options;
     const pin = pins[serverName];
     if (pin !== undefined) return { ...pin, room: `#ckv:${serverName}` };
     let found: Discovery;
@@ -103,31 +117,59 @@ export class Logs implements LogViews {
       throw error;
     }
     const pinned = memory?.wellKnown.log_key ?? pinnedElsewhere(serverName);
-    if (found === undefined) {
-      if (pinned === undefined) return undefined;
-      throw new VerdictError("log-gone", `${serverName} had a log and has none now`);
+    if (found === undefined)
+      return pinned === undefined ? undefined : await this.#missing(serverName, "log-gone", memory);
+    checkKey(serverName, found, pinned);
+    const known = current ?? (memory && this.#view(serverName, memory.wellKnown, memory));
+    if (pinned !== undefined && pinned !== found.log_key && !(await leadsTo(known, found.log_key))) {
+      return await this.#missing(serverName, "log-replaced", memory);
     }
-    checkKey(serverName, found, pinned, memory);
+    await storage.delete(missingName(serverName));
     return found;
+  }
+
+  /**
+   * The server no longer names the log that is known, nor one that this log names as its successor. That may be a slip of
+   * its operator: the known log is asked on, and only when the server has said so for long is it a warning.
+   */
+  async #missing(
+    serverName: string,
+    code: "log-gone" | "log-replaced",
+    memory: LogMemory | undefined,
+  ): Promise<WellKnown> {
+    const { storage, transport } = this.#options;
+    const nowMs = transport.clock.now();
+    const sinceMs = Number((await storage.get(missingName(serverName))) ?? nowMs);
+    await storage.set(missingName(serverName), String(sinceMs));
+    if (nowMs - sinceMs >= LOG_MISSING_AFTER_MS) {
+      throw new VerdictError(code, `${serverName} had a log and names none that goes on from it`);
+    }
+    if (memory === undefined) throw new ServiceFailure("offline", `the known log of ${serverName} is not named`);
+    return memory.wellKnown;
   }
 }
 
-/** The log key is the pinned one, and the log speaks for this server. */
-function checkKey(
-  serverName: string,
-  found: WellKnown,
-  pinned: string | undefined,
-  memory: LogMemory | undefined,
-): void {
+function missingName(serverName: string): string {
+  return `missing:${serverName}`;
+}
+
+/** The log speaks for this server, and is no other of the same name. Throws VerdictError. */
+function checkKey(serverName: string, found: WellKnown, pinned: string | undefined): void {
   const key = parseVkey(found.log_key);
   if (serverOfOrigin(key.name) !== serverName) {
     throw new VerdictError("log-not-authoritative", `the log of ${key.name} does not speak for ${serverName}`);
   }
   if (pinned === undefined || pinned === found.log_key) return;
   if (parseVkey(pinned).name === key.name) throw new VerdictError("log-key-differs", "another key for the same log");
-  const last = memory?.configured?.hash;
-  const text = last === undefined ? undefined : memory?.configurations[last];
-  const successor = (text === undefined ? {} : (JSON.parse(text) as { successor?: { log_key?: string } })).successor;
-  if (successor?.log_key !== found.log_key)
-    throw new VerdictError("log-replaced", "a new log without a final epoch of the old");
+}
+
+/** Whether the known log has closed with an epoch that names this one. One that can't be asked says nothing. */
+async function leadsTo(known: LogView | undefined, logKey: string): Promise<boolean> {
+  try {
+    return (await known?.successor())?.log_key === logKey;
+  } catch (error) {
+    if (error instanceof ServiceFailure || error instanceof VerdictError || error instanceof VerificationError)
+      return false;
+    throw error;
+  }
 }

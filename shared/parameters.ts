@@ -35,6 +35,8 @@ export const CLOCK_AHEAD_MAX_MS = 60_000;
 export const CLOCK_OFF_WITNESSES_MAX_MS = 300_000;
 /** An answer that does not verify, or an unreconciled head, becomes a warning after this. */
 export const UNCHECKED_ESCALATES_AFTER_MS = 86_400_000;
+/** A server that names no log any more, or one that the known log does not lead to, is told after this; before the above. */
+export const LOG_MISSING_AFTER_MS = 43_200_000;
 /** All keys in an older version than the newest: told after this. */
 export const STORE_BEHIND_LONG_AFTER_MS = 86_400_000;
 /** Unchecked, with traffic, for this long is told once. */

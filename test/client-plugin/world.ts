@@ -35,6 +35,8 @@ export class World {
   readonly warnings: Warning[] = [];
   readonly errors: unknown[] = [];
   readonly ckv: ContactKeyVerification;
+  /** A test's own net; undefined: the one service. */
+  otherwise: FakeService["fetch"] | undefined;
   #lastEpochMs = START_MS - 60_000;
 
   constructor(options: Partial<ContactKeyVerificationOptions> = {}) {
@@ -47,7 +49,7 @@ export class World {
       client: this.client,
       storage: this.storage,
       clock: this.clock,
-      fetch: this.service.fetch,
+      fetch: async (url, init) => await (this.otherwise ?? this.service.fetch)(url, init),
       random,
       policy: { slackMs: 5_000 },
       log: (_, error) => this.errors.push(error),
