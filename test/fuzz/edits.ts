@@ -49,7 +49,8 @@ export class Choices {
 export function edited(value: unknown, choices: Choices): unknown {
   const holder = { value: structuredClone(value) };
   for (let edit = 0; edit < MAX_EDITS && choices.left > 0; edit++) editOnce(holder, choices);
-  return JSON.parse(JSON.stringify(holder.value) ?? "null") as unknown;
+  const text = textOf(holder.value);
+  return text === undefined ? null : JSON.parse(text);
 }
 
 function editOnce(holder: { value: unknown }, choices: Choices): void {
@@ -88,7 +89,12 @@ const ODD_NAMES = ["__proto__x", "constructor", "extra", "toString", "0", "leaf"
 
 /** A copy, as no value may hold itself; small ones alone, as copies of copies double. */
 function copyOf(value: unknown): unknown {
-  return (JSON.stringify(value) ?? "").length > 4_096 ? null : structuredClone(value);
+  return (textOf(value)?.length ?? 0) > 4_096 ? null : structuredClone(value);
+}
+
+/** JSON of a value; undefined where it has none. */
+function textOf(value: unknown): string | undefined {
+  return JSON.stringify(value);
 }
 
 function put(container: Container, key: string, value: unknown): void {

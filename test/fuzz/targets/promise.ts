@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { parseRefreshAnswer } from "../../../shared/messages.ts";
 import type { PromisePart } from "../../../shared/messages.ts";
 import { openPromise, verifyPromise } from "../../../shared/proofs/promise.ts";
-import type { PromiseContext } from "../../../shared/proofs/promise.ts";
+import type { PromiseContext, VerifiedPromise } from "../../../shared/proofs/promise.ts";
 import { Choices, edited } from "../edits.ts";
 import { ALICE, BOB, START_MS, testLog } from "../fixtures.ts";
 import type { FuzzTarget } from "../target.ts";
@@ -44,7 +44,7 @@ export const target: FuzzTarget = {
         newestN,
         nowMs,
       };
-      const verified = unlessVerdict(() => verifyPromise(known, given));
+      const verified = unlessVerdict((): VerifiedPromise => verifyPromise(known, given));
       if (verified === undefined) continue;
       assert(userId === ALICE && newestN === 6 && nowMs === RECEIVED_MS, "a promise out of place");
       assert.equal(verified.promise.version, 7);
