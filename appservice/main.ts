@@ -5,6 +5,8 @@ import { runAudit, runVerifyEvidence, runWitness } from "./commands-independent.
 import { runBackup, runRestore } from "./commands-backup.ts";
 import { runClose, runDoctor, runErase, runFsck, runInit, runService, runStatus } from "./commands-service.ts";
 
+/** After a failure, what still runs is waited for no longer. */
+const EXIT_LIMIT_MS = 5_000;
 const CONFIG = ["-c, --config <file>", "configuration", "config.yaml"] as const;
 
 function integer(text: string): number {
@@ -144,4 +146,6 @@ try {
   const { exitCode, message } = error as { readonly exitCode?: unknown; readonly message?: unknown };
   process.stderr.write(`matrix-ckv: ${typeof message === "string" ? message : "failed"}\n`);
   process.exitCode = typeof exitCode === "number" ? exitCode : 1;
+  // What hangs would otherwise keep the process: its supervisor waits for the exit.
+  setTimeout(() => process.exit(), EXIT_LIMIT_MS).unref();
 }

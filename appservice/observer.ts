@@ -53,6 +53,8 @@ export interface ObserverParts {
   readonly homeserver: KeyQuery;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Told how many milliseconds a change took from when it was seen until it was published. */
+  readonly merged: (ms: number) => void;
 }
 
 /** A change on its way into an epoch, and the newest mark that stands for no more than it. */
@@ -223,12 +225,16 @@ export class Observer {
   }
 
   #submit({ userId, generation }: Mark, entry: Uint8Array): void {
-    const { sequencer, clock, logger } = this.#parts;
+    const { sequencer, clock, logger, merged } = this.#parts;
     const change: Change = { userId, generation };
+    const observedMs = clock.now();
     this.#inFlight.set(userId, change);
     sequencer
-      .submit({ userId, entry, observedMs: clock.now() })
-      .then(() => this.#clear(change))
+      .submit({ userId, entry, observedMs })
+      .then(() => {
+        merged(clock.now() - observedMs);
+        return this.#clear(change);
+      })
       .catch((error: unknown) => {
         if (error instanceof Error && error.name === "OverloadedError") this.#leaveAlone(userId);
         logger.warn({ error: error instanceof Error ? error.message : "?" }, "a change stays marked");

@@ -101,6 +101,8 @@ export interface PublisherParts {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly rate: RoomRate;
+  /** Told when a head was posted, also of the last one before this start. */
+  readonly posted: (atMs: number) => void;
 }
 
 /**
@@ -110,6 +112,7 @@ export interface PublisherParts {
 export async function publishHeads(heads: AsyncIterable<PublishedHead>, parts: PublisherParts): Promise<void> {
   const { store, clock, logger, rate } = parts;
   let postedMs = Number((await store.getCursor(POSTED_CURSOR)) ?? 0);
+  if (postedMs > 0) parts.posted(postedMs);
   // What the epochs since the last post held is not known after a start, so the next one is taken as having changes.
   let changed = true;
   for await (const head of heads) {
@@ -124,6 +127,7 @@ export async function publishHeads(heads: AsyncIterable<PublishedHead>, parts: P
       continue;
     }
     postedMs = clock.now();
+    parts.posted(postedMs);
     changed = false;
     await store.setCursor(POSTED_CURSOR, String(postedMs));
   }

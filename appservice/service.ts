@@ -1,5 +1,6 @@
 /** Wires the service: listeners first, then the homeserver as soon as it answers. */
-import { readFileSync } from "node:fs";
+import { readFileSync, statfsSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
 import { parseVkey } from "../shared/crypto/signed-note.ts";
 import { parseConfiguration } from "../shared/directory/configuration.ts";
 import { serverOfOrigin } from "../shared/log/checkpoint.ts";
@@ -16,7 +17,7 @@ import { HomeserverError } from "./homeserver-error.ts";
 import { serveHttpApi } from "./http-api.ts";
 import { KeyFeed } from "./key-feed.ts";
 import type { Logger } from "./logger.ts";
-import { createMetrics } from "./metrics.ts";
+import { createMetrics, type Metrics, type Readings } from "./metrics.ts";
 import { Observer } from "./observer.ts";
 import { servePrivately, type PrivateParts } from "./private-listener.ts";
 import { parseRegistration, type Registration } from "./registration.ts";
@@ -26,10 +27,13 @@ import { openRooms, type Rooms } from "./rooms.ts";
 import { startSequencer } from "./sequencer.ts";
 import { Sessions } from "./sessions.ts";
 import { ROOM_LOST } from "./start-checks.ts";
+import { Watchdog } from "./watchdog.ts";
 
 const RETRY_FIRST_MS = 500;
 const RETRY_LAST_MS = 30_000;
 const READINESS_EVERY_MS = 1_000;
+/** After a failure, closing is waited for no longer. */
+const CLOSE_LIMIT_MS = 10_000;
 
 export interface ServiceOptions {
   readonly clock: Clock;
@@ -100,10 +104,15 @@ class Service {
   readonly #registration: Registration;
   readonly #clockGuard: ClockGuard;
   #log: OpenLog | undefined;
+  #metrics: Metrics | undefined;
   /** The rooms, once they are known to exist. Written by `#connect`. */
   #rooms: Rooms | undefined;
   /** Why the homeserver side is not up; undefined once it is. Written by `#connect`. */
   #disconnected: string | undefined = "the homeserver has not answered yet";
+  /** When the newest head was posted into the room. Written by the publisher. */
+  #postedMs: number | undefined;
+  /** Looks whether epochs come. Made when the log is open. */
+  #watchdog: Watchdog | undefined;
 
   constructor(config: Config, options: ServiceOptions) {
     this.#config = config;
@@ -121,7 +130,11 @@ class Service {
     await this.#checkServer(log);
     const { sequencer, marks } = log;
     const homeserver = this.#homeserver;
-    const observer = new Observer({ marks, sequencer, homeserver, clock, logger });
+    this.#watchdog = new Watchdog(log.heartbeatMs, () => performance.now());
+    const observer = new Observer({
+      ...{ marks, sequencer, homeserver, clock, logger },
+      merged: (ms) => this.#metrics?.merged(ms / 1_000),
+    });
     const wake = (): void => {
       observer.wake();
     };
@@ -169,13 +182,8 @@ class Service {
     const { homeserver: local, access, limits, listeners, serviceUrl } = this.#config;
     const servers = new Map([[local.serverName, local.url], ...Object.entries(access.servers)]);
     const sessions = new Sessions({ servers, clock, ...limits });
-    const metrics = createMetrics({
-      epoch: () => log.sequencer.status().epoch,
-      headAgeMs: () => clock.now() - log.sequencer.status().timestampMs,
-      sweepMissed: () => feed.sweepMissed,
-      feedAgeMs: () => clock.now() - (feed.caughtUpAtMs ?? 0),
-      ready: () => this.#notReady(log).length === 0,
-    });
+    const metrics = createMetrics(this.#readings(log, feed));
+    this.#metrics = metrics;
     const api = { read: log.directory, write: this.#writeSide(log, observer, sessions) };
     const take = this.#homeserver.listen(listeners.appservice, async (transaction) => {
       await feed.take(transaction, this.#rooms?.members);
@@ -189,6 +197,27 @@ class Service {
         listeners.metrics,
         servePrivately(this.#privateParts(log, metrics.scrape), listeners.metrics, signal),
       ),
+    };
+  }
+
+  #readings(log: OpenLog, feed: KeyFeed): Readings {
+    const { clock } = this.#options;
+    const ageOf = (atMs: number | undefined): number | undefined =>
+      atMs === undefined ? undefined : clock.now() - atMs;
+    return {
+      epoch: () => log.sequencer.status().epoch,
+      headAgeMs: () => clock.now() - log.sequencer.status().timestampMs,
+      heartbeatMs: () => log.heartbeatMs,
+      stillMs: () => this.#watchdog?.stillMs ?? 0,
+      pending: () => log.sequencer.status().pending,
+      sweepMissed: () => feed.sweepMissed,
+      feedAgeMs: () => ageOf(feed.caughtUpAtMs),
+      roomHeadAgeMs: () => ageOf(this.#postedMs),
+      diskFree: () => {
+        const { bavail, bsize } = statfsSync(this.#config.data);
+        return bavail * bsize;
+      },
+      notReady: () => this.#notReady(log).length,
     };
   }
 
@@ -244,18 +273,21 @@ class Service {
     const { timestampMs, reason } = sequencer.status();
     const ageMs = this.#options.clock.now() - timestampMs;
     const stale = ageMs > STALE_HEARTBEATS * heartbeatMs + STALE_EXTRA_MS;
+    const still = this.#watchdog?.problem;
     return [
       ...(this.#disconnected === undefined ? [] : [this.#disconnected]),
       ...(reason === undefined ? [] : [reason]),
+      ...(still === undefined ? [] : [still]),
       ...(stale ? [`the newest head is ${Math.round(ageMs / 1000)} s old`] : []),
     ];
   }
 
-  /** Logs why heads are not signed or published, each time that changes. */
+  /** Logs why heads are not signed or published, each time that changes. Throws StuckError when no epoch comes for long. */
   async #tellReadiness(log: OpenLog): Promise<void> {
     const { clock, logger, signal } = this.#options;
     let told: string | undefined;
     while (!isAborted(signal)) {
+      this.#watchdog?.look(log.sequencer.status());
       const reasons = this.#notReady(log);
       const state = reasons.join("; ");
       if (state !== told && reasons.length > 0) logger.warn({ reasons }, "not ready");
@@ -271,7 +303,12 @@ class Service {
     const rooms = await this.#connect(log);
     if (rooms === undefined) return;
     const heads = soundHeads(log.sequencer, signal);
-    const room = { room: this.#homeserver, roomId: rooms.epochs, store: log.marks, clock, logger };
+    const room = {
+      ...{ room: this.#homeserver, roomId: rooms.epochs, store: log.marks, clock, logger },
+      posted: (atMs: number) => {
+        this.#postedMs = atMs;
+      },
+    };
     const sweeps = feed.caughtUp(signal).then(async () => {
       await feed.sweepForever(rooms.members, observer.findChanged, this.#config.feed.sweepIntervalMs, signal);
     });
@@ -358,7 +395,8 @@ class Service {
     } catch (error) {
       fail(error);
       await Promise.allSettled(work);
-      await this.close();
+      // What hangs does not close either.
+      await Promise.race([this.close(), delay(CLOSE_LIMIT_MS, undefined, { ref: false })]);
       throw error;
     }
     await this.close();

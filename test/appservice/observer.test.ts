@@ -37,6 +37,7 @@ describe("observer", () => {
     observer = new Observer({
       clock,
       logger: quiet,
+      merged: () => undefined,
       homeserver: {
         queryKeys: async () => {
           queries += 1;

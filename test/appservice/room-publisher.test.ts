@@ -70,14 +70,18 @@ describe("room-publisher", () => {
     }
   }
 
+  const posted: number[] = [];
   const publish = async (source: AsyncIterable<PublishedHead>): Promise<void> => {
-    await publishHeads(source, { room, roomId: "!epochs", store, clock, logger: quiet, rate: RATE });
+    posted.length = 0;
+    const tell = (atMs: number): void => void posted.push(atMs);
+    await publishHeads(source, { room, roomId: "!epochs", store, clock, logger: quiet, rate: RATE, posted: tell });
   };
   const epochs = (): unknown[] =>
     sent.filter(({ type }) => type === MATRIX_NAMES.epoch).map(({ content }) => content["epoch"]);
 
   it("posts the configuration before the first head, and not again", async () => {
     await publish(heads(30, 60_000));
+    assert.deepEqual([posted.length, posted.at(-1)], [epochs().length, Number(await store.getCursor("room.posted"))]);
     assert.deepEqual(
       sent.slice(0, 2).map(({ type }) => type),
       [MATRIX_NAMES.configuration, MATRIX_NAMES.epoch],

@@ -43,9 +43,14 @@ export async function serveLookups(log: RunningLog): Promise<LookupService> {
   const { answered } = createMetrics({
     epoch: () => log.sequencer.status().epoch,
     headAgeMs: () => 0,
+    heartbeatMs: () => 0,
+    stillMs: () => 0,
+    pending: () => 0,
     sweepMissed: () => 0,
     feedAgeMs: () => 0,
-    ready: () => true,
+    roomHeadAgeMs: () => 0,
+    diskFree: () => 0,
+    notReady: () => 0,
   });
   // Nothing but lookups is asked for.
   const api: Api = { read: log.directory, write: {} as Api["write"] };

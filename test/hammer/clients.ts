@@ -131,6 +131,7 @@ class Reader {
       clock: systemClock,
       policy: undefined,
       onHead: () => undefined,
+      onDoubt: () => undefined,
     });
     const known = Array.from({ length: CONTACTS }, () => userNamed(randomInt(start.users)));
     this.#contacts = [...known, `@nobody${String(number)}:${start.serverName}`];
