@@ -6,7 +6,7 @@ import { createInterface } from "node:readline";
 import { build } from "vite";
 import { sha256 } from "../../shared/crypto/hash.ts";
 import { encodeHex } from "../../shared/encoding.ts";
-import { readInputs, writeInputs } from "./inputs.ts";
+import { addRegressions, readInputs, writeCorpus } from "./inputs.ts";
 import type { FuzzTarget } from "./target.ts";
 
 const repository = join(import.meta.dirname, "..", "..");
@@ -84,7 +84,7 @@ export async function runTarget(name: string, seconds: number, say: (line: strin
     throw new Error(`${name}: the fuzzer ended with status ${status}:\n${output}`);
   const findings = readDirectory(found);
   if (FOUND.includes(status)) say(`${name}: FOUND\n${output}`);
-  keepFindings(name, findings);
+  addRegressions(name, findings);
   const kept =
     findings.length > 0
       ? readInputs("corpus", name)
@@ -194,13 +194,8 @@ async function keepCorpus(
     .sort((a, b) => a.length - b.length || Buffer.compare(a, b));
   let room = KEPT_BYTES;
   const kept = inputs.filter(({ length }) => (room -= length) >= 0);
-  writeInputs("corpus", name, kept);
+  writeCorpus(name, kept);
   return kept;
-}
-
-/** Adds the inputs of findings to those that are replayed for good. */
-function keepFindings(name: string, findings: readonly Uint8Array[]): void {
-  if (findings.length > 0) writeInputs("regressions", name, [...readInputs("regressions", name), ...findings]);
 }
 
 function readDirectory(directory: string): Buffer[] {

@@ -1,9 +1,9 @@
 /** Stored inputs: one a line, in base64; lines that begin with # say what the next one once did. */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 /** Where inputs are kept for good: what reaches new code, and what once was a finding. */
-export type Kept = "corpus" | "regressions";
+type Kept = "corpus" | "regressions";
 
 function fileOf(kept: Kept, target: string): string {
   return join(import.meta.dirname, kept, `${target}.txt`);
@@ -17,8 +17,16 @@ export function readInputs(kept: Kept, target: string): Uint8Array[] {
   return lines.filter((line) => line !== "" && !line.startsWith("#")).map((line) => Buffer.from(line, "base64"));
 }
 
-/** Replaces the stored inputs of a target, shortest first. */
-export function writeInputs(kept: Kept, target: string, inputs: readonly Uint8Array[]): void {
-  const lines = inputs.map((input) => Buffer.from(input).toString("base64"));
-  writeFileSync(fileOf(kept, target), `${lines.join("\n")}\n`);
+/** Replaces the corpus of a target. */
+export function writeCorpus(target: string, inputs: readonly Uint8Array[]): void {
+  writeFileSync(fileOf("corpus", target), linesOf(inputs));
+}
+
+/** Adds inputs that were findings: from now on the tests replay them. */
+export function addRegressions(target: string, inputs: readonly Uint8Array[]): void {
+  appendFileSync(fileOf("regressions", target), linesOf(inputs));
+}
+
+function linesOf(inputs: readonly Uint8Array[]): string {
+  return inputs.map((input) => `${Buffer.from(input).toString("base64")}\n`).join("");
 }
