@@ -80,7 +80,7 @@ export interface RunningLog {
   readonly marks: Marks;
   readonly heartbeatMs: number;
   /** The bytes of a backup of the newest epoch. Throws `BackupError`. */
-  backUp(): AsyncGenerator<Uint8Array, void, undefined>;
+  readonly backUp: () => AsyncGenerator<Uint8Array, void, undefined>;
 }
 
 /** Tables checked before the database is opened, the newest first: about 0.15 s. The rest is for `fsck`. */
