@@ -805,10 +805,13 @@ export function parseEpochContent(value: unknown): EpochContent {
 export function parseConfigurationContent(value: unknown): ConfigurationContent {
   return parseShape(configurationContent, value, "configuration event") as ConfigurationContent;
 }
-/** Also: `service_url` is an absolute http or https URL without trailing slash; https but on loopback is the caller's rule. */
+/**
+ * Also: `service_url` is an absolute http or https URL in ASCII, without password, query, fragment or trailing slash; https
+ * but on loopback is the caller's rule.
+ */
 export function parseWellKnown(value: unknown): WellKnown {
   const wellKnown = parseShape(wellKnownContent, value, "well-known") as WellKnown;
-  if (!/^https?:\/\/[^/\s?#]+(\/[^\s?#]*[^/\s?#])?$/.test(wellKnown.service_url)) {
+  if (!/^https?:\/\/[\w.:[\]-]+(?:\/[!-"$->@-[\]-~]*[!-"$-.0->@-[\]-~])?$/.test(wellKnown.service_url)) {
     throw malformed("well-known.service_url", "is no http URL without trailing slash");
   }
   return wellKnown;
