@@ -35,7 +35,7 @@ import {
   encodeAcknowledgement,
   encodeHead,
   epochKey,
-  epochOf,
+  ownEpochOf,
   ERASED_VERSION,
   HEAD_KEY,
   kindKey,
@@ -178,7 +178,7 @@ export class LogWriter {
     const version = this.#pending.add(merged, change);
     this.#prepared.delete(change.userId);
     const position = version <= merged.tip.size ? merged.tip.positions.at(-1) : undefined;
-    return { version, mergedIn: position === undefined ? undefined : epochOf(position) };
+    return { version, mergedIn: position === undefined ? undefined : ownEpochOf(position) };
   }
 
   newestEntry(userId: string): { version: number; entry: Uint8Array; pending: boolean } | undefined {
@@ -254,7 +254,7 @@ export class LogWriter {
     const puts = versions.map((version) => {
       if (!closed && version > known) throw new RangeError(`version ${version} is not acknowledged`);
       const { position } = history.version(version);
-      const { timestampMs } = readRecord(this.#reads, epochOf(position));
+      const { timestampMs } = readRecord(this.#reads, ownEpochOf(position));
       if (nowMs - timestampMs < ERASABLE_AFTER_MS) throw new RangeError(`version ${version} is younger than 30 days`);
       return { key: versionKey(position, version), value: ERASED_VERSION };
     });

@@ -143,8 +143,13 @@ function addIndependentCommands(command: Command): void {
 try {
   await program().parseAsync();
 } catch (error) {
-  const { exitCode, message } = error as { readonly exitCode?: unknown; readonly message?: unknown };
-  process.stderr.write(`matrix-ckv: ${typeof message === "string" ? message : "failed"}\n`);
+  const { exitCode, message, cause } = error as {
+    readonly exitCode?: unknown;
+    readonly message?: unknown;
+    readonly cause?: unknown;
+  };
+  const why = cause instanceof Error ? `: ${cause.message}` : "";
+  process.stderr.write(`matrix-ckv: ${typeof message === "string" ? message + why : "failed"}\n`);
   process.exitCode = typeof exitCode === "number" ? exitCode : 1;
   // What hangs would otherwise keep the process: its supervisor waits for the exit.
   setTimeout(() => process.exit(), EXIT_LIMIT_MS).unref();

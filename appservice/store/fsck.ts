@@ -18,10 +18,12 @@ import { MapWriter } from "./map-writer.ts";
 import type { StoredLeaf } from "./map-tiles.ts";
 import {
   afterKind,
+  carriedChunks,
   chunkKey,
   configurationKey,
   epochKey,
   epochOf,
+  isBefore,
   kindKey,
   numbersOfKey,
   parseChunk,
@@ -152,6 +154,25 @@ class StoreCheck {
         });
       }
     }
+    await this.#carriedChanges();
+  }
+
+  /** Rows that were taken over from the log before, and the new place of each of its users. */
+  async #carriedChanges(): Promise<void> {
+    for await (const { key, value } of eachInRange(this.#reads, carriedChunks(), afterKind("c"))) {
+      const [place = 0, chunk = 0] = numbersOfKey(key);
+      parseChunk(value).forEach((row, i) => {
+        this.#checkRow(row, positionOf(place, chunk * ROWS_PER_CHUNK + i));
+      });
+    }
+    let users = 0;
+    for await (const { value } of eachInRange(this.#reads, kindKey("x"), afterKind("x"))) {
+      if (value.length !== 32)
+        throw new IntegrityError("the new index of a user that was taken over has another length");
+      users += 1;
+    }
+    const { labels } = this.#record(0);
+    if (users !== labels) throw new IntegrityError(`${users} users were taken over, but epoch 0 has ${labels} leaves`);
   }
 
   /** The content of a version opens its commitment, and has the history before it as the change lists have it. */
@@ -217,7 +238,7 @@ class StoreCheck {
 
   #checkRow(row: ChangeRow, position: number): void {
     for (const earlier of row.before.positions) {
-      const before = earlier < position ? readRow(this.#reads, earlier) : undefined;
+      const before = isBefore(earlier, position) ? readRow(this.#reads, earlier) : undefined;
       if (before === undefined || !equalBytes(before.index, row.index)) {
         throw new IntegrityError(`a row of epoch ${epochOf(position)} goes on from another history`);
       }

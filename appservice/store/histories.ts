@@ -5,7 +5,7 @@
 import type { Hash } from "../../shared/crypto/hash.ts";
 import type { HashReader } from "../../shared/merkle/tree.ts";
 import { hashHistoryLeaf, hashHistoryNode } from "./fixed-hash.ts";
-import { chunkOf, epochOf, parseChunk } from "./records.ts";
+import { chunkOf, epochOf, isBefore, parseChunk } from "./records.ts";
 import type { ChangeRow, Position, Tip } from "./records.ts";
 import { getReferenced, IntegrityError } from "./store.ts";
 import type { Reads } from "./store.ts";
@@ -103,7 +103,7 @@ export class HistoryReader {
       const row = this.#row(position);
       if (version > row.before.size) return { position, row };
       const next = subtreeEnd(row.before, version);
-      if (next >= position) throw new IntegrityError("a history leads forward");
+      if (!isBefore(next, position)) throw new IntegrityError("a history leads forward");
       position = next;
     }
   }

@@ -247,8 +247,8 @@ export class MapWriter {
   /** Adds a tile to the commit and returns its new form; the old one first moves to the settling epoch that still needs it. */
   #write(tile: Tile, { time, puts }: Update): Uint8Array {
     const key = tileKey(tile);
-    if (tile.writtenIn !== 0 && tile.writtenIn <= time.settledBefore) {
-      const stored = tile.stored ?? getReferenced(this.#reads, key, "a tile of the map");
+    const stored = tile.writtenIn <= time.settledBefore ? this.#storedForm(tile, key) : undefined;
+    if (stored !== undefined) {
       if (ageOfTile(stored).writtenIn !== tile.writtenIn) throw new IntegrityError("a tile is of another epoch");
       puts.push({ key: settledTileKey(time.settledBefore, tile), value: stored });
       tile.copiedFor = time.settledBefore;
@@ -258,6 +258,12 @@ export class MapWriter {
     const value = encodeTile(tile);
     puts.push({ key, value });
     return value;
+  }
+
+  /** The form of a tile on disk; undefined if it is new. Only what epoch 0 wrote looks as if nothing had. */
+  #storedForm(tile: Tile, key: Uint8Array): Uint8Array | undefined {
+    if (tile.stored !== undefined) return tile.stored;
+    return tile.writtenIn === 0 ? this.#reads.get(key) : getReferenced(this.#reads, key, "a tile of the map");
   }
 
   #saveTop(update: Update): void {

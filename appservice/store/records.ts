@@ -9,16 +9,45 @@ import { frontierLength } from "../../shared/merkle/tree.ts";
 import { MAX_CHANGES_PER_EPOCH } from "../../shared/parameters.ts";
 import { IntegrityError } from "./store.ts";
 
-/** Where one row of a change list stands: `epoch * POSITIONS_PER_EPOCH + row`. */
+/**
+ * Where one row of a change list stands: `place * POSITIONS_PER_EPOCH + row`, where the place is the epoch; of a row that was
+ * taken over from the log before this one `EPOCHS` more, from the one before that twice as much.
+ */
 export type Position = number;
 const POSITIONS_PER_EPOCH = 16_384;
+/** More epochs than a log can have: one a second for a thousand years. */
+const EPOCHS = 2 ** 35;
 
 export function positionOf(epoch: number, row: number): Position {
   if (row >= MAX_CHANGES_PER_EPOCH) throw new RangeError(`an epoch has no row ${row}`);
   return epoch * POSITIONS_PER_EPOCH + row;
 }
+/** The epoch that merged the row, of the log that did. */
 export function epochOf(position: Position): number {
+  const place = placeOf(position);
+  return place < EPOCHS ? place : place % EPOCHS;
+}
+/** The epoch of this log since which it has the row: 0 for what it took over. */
+export function ownEpochOf(position: Position): number {
+  return placeOf(position) < EPOCHS ? placeOf(position) : 0;
+}
+function placeOf(position: Position): number {
   return Math.floor(position / POSITIONS_PER_EPOCH);
+}
+/** The position in the next log of a row that this one has. */
+export function carriedPosition(position: Position): Position {
+  const carried = position + EPOCHS * POSITIONS_PER_EPOCH;
+  if (!Number.isSafeInteger(carried)) throw new RangeError("a log can take over from fifteen others, not more");
+  return carried;
+}
+/** Whether a row was merged before another: what was taken over lies before all else. */
+export function isBefore(position: Position, other: Position): boolean {
+  const [log, otherLog] = [Math.floor(placeOf(position) / EPOCHS), Math.floor(placeOf(other) / EPOCHS)];
+  return log === otherLog ? position < other : log > otherLog;
+}
+/** Keys of pieces of change lists from here on hold rows that were taken over. */
+export function carriedChunks(): Uint8Array {
+  return chunkKey(EPOCHS, 0);
 }
 function rowOf(position: Position): number {
   return position % POSITIONS_PER_EPOCH;
@@ -86,6 +115,8 @@ export const LAYOUT_KEY: Uint8Array = textKey("m", "layout");
 export const HEAD_KEY: Uint8Array = textKey("m", "head");
 /** The epoch whose state the stored top of the map has. */
 export const TOP_KEY: Uint8Array = textKey("m", "top");
+/** The final head of the log before this one: JSON of a `Predecessor`. */
+export const PREDECESSOR_KEY: Uint8Array = textKey("m", "predecessor");
 /** The newest published checkpoint, with its cosignatures. */
 export const PUBLISHED_KEY: Uint8Array = textKey("m", "published");
 
@@ -107,6 +138,10 @@ export function versionKey(position: Position, version: number): Uint8Array {
 }
 export function configurationKey(hash: Hash): Uint8Array {
   return Buffer.concat([kindKey("k"), hash]);
+}
+/** The index in this log of the user who had this one in the log before. */
+export function bijectionKey(oldIndex: Hash): Uint8Array {
+  return Buffer.concat([kindKey("x"), oldIndex]);
 }
 export function acknowledgementKey(userId: string): Uint8Array {
   return textKey("a", userId);
@@ -291,7 +326,7 @@ export function chunkKey(epoch: number, chunk: number): Uint8Array {
 /** Key of the piece that holds a row, and which row of it. */
 export function chunkOf(position: Position): { readonly key: Uint8Array; readonly row: number } {
   const row = rowOf(position);
-  return { key: chunkKey(epochOf(position), Math.floor(row / ROWS_PER_CHUNK)), row: row % ROWS_PER_CHUNK };
+  return { key: chunkKey(placeOf(position), Math.floor(row / ROWS_PER_CHUNK)), row: row % ROWS_PER_CHUNK };
 }
 
 /** A piece of a change list: length and rows as the protocol has them, then the positions that only the store needs. */

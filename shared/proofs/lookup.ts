@@ -144,7 +144,9 @@ function verifyLeaf({ head, known, userId, proven }: LeafQuestion, part: LeafPar
   const commitment = inStep("history-leaf", () => decodeUnpadded(part.commitment));
   inStep("history-leaf", () => {
     verifyVersion({ version: n, epoch: part.epoch, commitment }, decodePath(part.last_leaf_proof), { n, root });
-    if (part.epoch > head.record.epoch) throw new VerificationError("bad-inclusion", "merged after the head");
+    // A version taken over from the log before keeps the number of the epoch that merged it there.
+    const isOwn = head.configuration.predecessor === undefined;
+    if (isOwn && part.epoch > head.record.epoch) throw new VerificationError("bad-inclusion", "merged after the head");
   });
   const content = verifyContent(known.accepted?.content, userId, n, commitment, part);
   const { epoch, timestampMs } = head.record;
