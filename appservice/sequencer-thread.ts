@@ -81,7 +81,7 @@ export class SequencerThread {
       else this.#receive(message);
     });
     worker.on("error", (error: Error) => {
-      this.#fail(new SequencerError({ name: error.name, message: error.message, exitCode: 70 }));
+      this.#fail(new SequencerError(failureOfThread(error)));
     });
     worker.on("exit", () => {
       this.#end();
@@ -128,7 +128,9 @@ export class SequencerThread {
   #postChanges(): void {
     if (this.#changes.isEmpty) return;
     const submitted = this.#changes.take();
-    this.#worker?.postMessage({ kind: "changes", submitted } satisfies ToSequencer, [submitted.entries.buffer as ArrayBuffer]);
+    this.#worker?.postMessage({ kind: "changes", submitted } satisfies ToSequencer, [
+      submitted.entries.buffer as ArrayBuffer,
+    ]);
   }
 
   #post(message: ToSequencer): void {
@@ -182,4 +184,12 @@ export class SequencerThread {
     for (const { reject } of this.#waiting.values()) reject(failure);
     this.#waiting.clear();
   }
+}
+
+/** Why a thread ended: the machine had no more to give, or a bug of ours. */
+function failureOfThread(error: Error): Failure {
+  const { code } = error as NodeJS.ErrnoException;
+  const isShort = code === "ERR_WORKER_OUT_OF_MEMORY" || code === "ERR_WORKER_INIT_FAILED";
+  const next = ". Next: raise the limit of memory or of open files that it names";
+  return { name: error.name, message: error.message + (isShort ? next : ""), exitCode: isShort ? 75 : 70 };
 }

@@ -231,7 +231,9 @@ class SequencerThread {
   /** A database that runs out of space can't be opened again until there is some: no epoch is begun on the last of it. */
   #spaceProblem(): string | undefined {
     const { bavail, bsize } = statfsSync(this.#dataDirectory);
-    return bavail * bsize < MIN_FREE_BYTES ? `less than ${MIN_FREE_BYTES / 2 ** 20} MiB of disk are free` : undefined;
+    return bavail * bsize < MIN_FREE_BYTES
+      ? `less than ${MIN_FREE_BYTES / 2 ** 20} MiB of disk are free. Next: free some for ${this.#dataDirectory}; epochs then go on by themselves`
+      : undefined;
   }
 
   async #prune(nowMs: number): Promise<void> {

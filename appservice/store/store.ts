@@ -41,10 +41,13 @@ export class StorageError extends Error {
   }
 }
 
-/** A commit whose expectations did not hold. Nothing was written. */
+/** A commit whose expectations did not hold: somebody else writes. Nothing was written. */
 export class ConflictError extends Error {
+  /** sysexits.h EX_SOFTWARE: as long as there are two, starting again does not help. */
+  readonly exitCode = 70;
+
   constructor(message: string) {
-    super(message);
+    super(`${message}. Next: see to it that no other process and no other machine runs this log`);
     this.name = "ConflictError";
   }
 }
@@ -58,7 +61,10 @@ export class UnknownOutcomeError extends Error {
   readonly exitCode = 75;
 
   constructor(message: string, options?: { readonly cause?: unknown }) {
-    super(message, options);
+    super(
+      `${message}. Next: look at the disk, as the cause says; the next start goes on from what was written`,
+      options,
+    );
     this.name = "UnknownOutcomeError";
   }
 }
