@@ -7,6 +7,7 @@ import { SetUpError, runTool } from "./set-up/step.mjs";
 import { setUpChromium } from "./set-up/chromium.mjs";
 import { setUpNode } from "./set-up/node.mjs";
 import { setUpPackages } from "./set-up/packages.mjs";
+import { setUpStrace } from "./set-up/strace.mjs";
 import { setUpSynapse } from "./set-up/synapse.mjs";
 
 const toolchain = [setUpNode, setUpPackages];
@@ -25,6 +26,7 @@ const tasks = {
     steps: [(args) => runTool("node", ["test/support/demo/start.ts", ...args])],
   },
   fuzz: { needs: toolchain, steps: [(args) => runTool("node", ["test/fuzz/main.ts", ...args])] },
+  faults: { needs: [...toolchain, setUpStrace], steps: [(args) => runTool("node", ["test/faults/main.ts", ...args])] },
   hammer: { needs: toolchain, steps: [(args) => runTool("node", ["test/hammer/main.ts", ...args])] },
   bench: { needs: everything, steps: [(args) => runTool("node", ["test/bench/main.ts", ...args])] },
 };
