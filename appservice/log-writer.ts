@@ -113,6 +113,8 @@ export class LogWriter {
   #promising: Promise<unknown> = Promise.resolve();
   /** The last epoch on its way to disk; the next queues behind it. */
   #tail: Promise<void> = Promise.resolve();
+  /** The epoch before that one. */
+  #before: Promise<void> = Promise.resolve();
 
   private constructor(parts: LogWriterParts, builder: EpochBuilder, reads: InFlightReads) {
     this.#parts = parts;
@@ -281,8 +283,9 @@ export class LogWriter {
   }
 
   /**
-   * Closes an epoch at `nowMs` with what is pending, or an empty one. Resolves once the epoch before is on disk, so that
-   * one epoch is built while another is written; `flush` waits for the rest. False if the time does not advance.
+   * Closes an epoch at `nowMs` with what is pending, or an empty one. Resolves once no more than one epoch before it is
+   * still being written, so that the next is built meanwhile; `flush` waits for the rest. False if the time does not
+   * advance.
    */
   async closeEpoch(nowMs: number): Promise<boolean> {
     if (nowMs <= this.#builder.last.timestampMs) return false;
@@ -293,9 +296,10 @@ export class LogWriter {
     );
     for (const merged of built.merged) this.#pending.advance(merged);
     const settle = this.#reads.add(built.puts);
-    const [before, settings] = [this.#tail, this.#settings];
-    this.#tail = before.then(() => this.#seal(built, settings, settle));
-    // Reported by whoever waits for the tail; here only the epoch before counts.
+    const [before, tail, settings] = [this.#before, this.#tail, this.#settings];
+    this.#before = tail;
+    this.#tail = tail.then(() => this.#seal(built, settings, settle));
+    // Reported by whoever waits for the tail.
     this.#tail.catch(() => undefined);
     await before;
     return true;
@@ -321,7 +325,7 @@ export class LogWriter {
       puts: [...built.puts, ...this.#configurationPut(configurationText), { key: HEAD_KEY, value: encodeHead(head) }],
       deletes: built.deletes,
     });
-    anchor.replace(before.note, note);
+    await anchor.replace(before.note, note);
     this.#head = head;
     settle();
     await handOver({

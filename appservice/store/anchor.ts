@@ -1,4 +1,5 @@
-import { closeSync, constants, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { constants, readFileSync } from "node:fs";
+import { open, rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import { ConflictError, UnknownOutcomeError } from "./store.ts";
 
@@ -10,10 +11,10 @@ export interface Anchor {
   /** The checkpoint in the file; undefined if there is no file. */
   read(): string | undefined;
   /**
-   * Replaces `before` (undefined: no file) by `after`, durably. Throws `ConflictError` if the file holds something else,
-   * `UnknownOutcomeError` if writing failed.
+   * Replaces `before` (undefined: no file) by `after`; resolves when that is durable. Rejects with `ConflictError` if the
+   * file holds something else, `UnknownOutcomeError` if writing failed.
    */
-  replace(before: string | undefined, after: string): void;
+  replace(before: string | undefined, after: string): Promise<void>;
 }
 
 /** The anchor in `file`. */
@@ -21,10 +22,10 @@ export function openAnchor(file: string): Anchor {
   const read = (): string | undefined => readIfThere(file);
   return {
     read,
-    replace(before, after) {
+    async replace(before, after) {
       if (read() !== before) throw new ConflictError(`${file} holds another checkpoint than the one to be replaced`);
       try {
-        writeDurably(file, after);
+        await writeDurably(file, after);
       } catch (cause) {
         throw new UnknownOutcomeError(`${file} could not be written`, { cause });
       }
@@ -42,21 +43,20 @@ function readIfThere(file: string): string | undefined {
 }
 
 /** Temporary file, fsync, rename, fsync of the directory, which stays open throughout so that a late error is not lost. */
-function writeDurably(file: string, text: string): void {
-  const directory = openSync(dirname(file), constants.O_RDONLY | constants.O_DIRECTORY);
+async function writeDurably(file: string, text: string): Promise<void> {
+  const directory = await open(dirname(file), constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     const temporary = `${file}.new`;
-    const descriptor = openSync(temporary, "w", 0o644);
+    const written = await open(temporary, "w", 0o644);
     try {
-      // Goes on after a short write, as writeSync does not.
-      writeFileSync(descriptor, text);
-      fsyncSync(descriptor);
+      await written.writeFile(text);
+      await written.sync();
     } finally {
-      closeSync(descriptor);
+      await written.close();
     }
-    renameSync(temporary, file);
-    fsyncSync(directory);
+    await rename(temporary, file);
+    await directory.sync();
   } finally {
-    closeSync(directory);
+    await directory.close();
   }
 }

@@ -17,25 +17,19 @@ describe("anchor", () => {
     rmSync(directory, { recursive: true, force: true });
   });
 
-  it("is replaced only where it holds what is expected", () => {
+  it("is replaced only where it holds what is expected", async () => {
     const anchor = openAnchor(file);
     assert.equal(anchor.read(), undefined);
-    assert.throws(() => {
-      anchor.replace("one", "two");
-    }, ConflictError);
-    anchor.replace(undefined, "one");
-    assert.throws(() => {
-      anchor.replace(undefined, "two");
-    }, ConflictError);
-    anchor.replace("one", "two");
+    await assert.rejects(anchor.replace("one", "two"), ConflictError);
+    await anchor.replace(undefined, "one");
+    await assert.rejects(anchor.replace(undefined, "two"), ConflictError);
+    await anchor.replace("one", "two");
     assert.equal(openAnchor(file).read(), "two");
     assert(!existsSync(`${file}.new`));
   });
 
-  it("tells of a write that failed as one of unknown outcome", () => {
+  it("tells of a write that failed as one of unknown outcome", async () => {
     const blocked = openAnchor(join(directory, "missing", "anchor"));
-    assert.throws(() => {
-      blocked.replace(undefined, "one");
-    }, UnknownOutcomeError);
+    await assert.rejects(blocked.replace(undefined, "one"), UnknownOutcomeError);
   });
 });
