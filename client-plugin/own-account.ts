@@ -71,6 +71,10 @@ export interface OwnOutcome {
   readonly status: OwnStatus;
   readonly againMs: number;
 }
+/** With what is left to do once the check's results are stored. */
+interface Judged extends OwnOutcome {
+  readonly afterwards?: (() => Promise<void>) | undefined;
+}
 
 export class OwnAccount {
   readonly #options: OwnAccountOptions;
@@ -105,9 +109,10 @@ export class OwnAccount {
     this.#answeredDevices.clear();
     noteSeen(memory.seen, keysOfStore(keys), clock.now(), true);
     const findings: Finding[] = [];
-    const outcome = await this.#judged(userId, memory, keys, findings);
+    const { afterwards, ...outcome } = await this.#judged(userId, memory, keys, findings);
     await raise(userId, findings);
     await writeMemory(storage, userId, memory);
+    await afterwards?.();
     return outcome;
   }
 
@@ -119,7 +124,7 @@ export class OwnAccount {
     return { state: accepted, on: entry !== undefined && parseEntry(utf8(entry), userId).statement?.ckv === "on" };
   }
 
-  async #judged(userId: string, memory: ContactMemory, keys: StoreKeys, findings: Finding[]): Promise<OwnOutcome> {
+  async #judged(userId: string, memory: ContactMemory, keys: StoreKeys, findings: Finding[]): Promise<Judged> {
     const nowMs = this.#options.clock.now();
     const state = memory.accepted === undefined ? "unknown" : "off";
     try {
@@ -156,7 +161,7 @@ export class OwnAccount {
     memory: ContactMemory,
     keys: StoreKeys,
     findings: Finding[],
-  ): Promise<OwnOutcome> {
+  ): Promise<Judged> {
     const { clock } = this.#options;
     const looked = await view.lookup(userId, knownOf(memory));
     findings.push(...looked.findings);
@@ -173,11 +178,11 @@ export class OwnAccount {
     findings.push(...(await this.#checkVersions(view, looked, memory)));
     findings.push(...(await this.#checkSettlings(view, looked, memory)));
     findings.push(...this.#checkKeys(looked, memory, keys));
-    await this.#accept(view, looked, memory);
+    const afterwards = await this.#accept(view, looked, memory);
     memory.greySince = {};
     const on = leaf.content?.entry.statement?.ckv === "on";
     const againMs = this.#againMs(memory, looked);
-    return { status: { state: on ? "on" : "off", checkedAtMs: nowMs, version: leaf.n }, againMs };
+    return { status: { state: on ? "on" : "off", checkedAtMs: nowMs, version: leaf.n }, againMs, afterwards };
   }
 
   /** The newest version that any own device acknowledged; 0: none. */
@@ -368,10 +373,10 @@ export class OwnAccount {
     }
   }
 
-  /** Everything was looked at: this is what the account knows of itself. */
-  async #accept(view: LogView, looked: Looked, memory: ContactMemory): Promise<void> {
+  /** Everything was looked at: this is what the account knows of itself. Returns what then tells the log, if it is new. */
+  async #accept(view: LogView, looked: Looked, memory: ContactMemory): Promise<Judged["afterwards"]> {
     const { leaf } = looked;
-    if (leaf === undefined) return;
+    if (leaf === undefined) return undefined;
     const { client, state } = this.#options;
     const accepted = acceptedOf(leaf);
     if (memory.unsettled.at(-1)?.n !== accepted.n) memory.unsettled.push(accepted);
@@ -379,9 +384,11 @@ export class OwnAccount {
     memory.followedFromEpoch ??= accepted.epoch;
     memory.accepted = accepted;
     if (leaf.content !== undefined) memory.entry = fromUtf8(leaf.content.bytes);
-    if (leaf.n <= this.#acknowledged()) return;
+    if (leaf.n <= this.#acknowledged()) return undefined;
     await state.add({ kind: "acknowledged", version: leaf.n, root: accepted.root });
-    await acknowledgeQuietly(client, view, leaf.n, acceptedLeaf(accepted).root);
+    return async () => {
+      await acknowledgeQuietly(client, view, leaf.n, acceptedLeaf(accepted).root);
+    };
   }
 }
 
