@@ -8,7 +8,7 @@ import { base64, pathBase64 } from "./base64.ts";
 import { logHashes } from "./store/log-nodes.ts";
 import { readMap, readSettledMap, TileCache } from "./store/map-reader.ts";
 import type { MapReader } from "./store/map-reader.ts";
-import type { Top } from "./store/map-top.ts";
+import type { HeldTop } from "./store/map-top.ts";
 import { epochKey, parseEpoch } from "./store/records.ts";
 import { getReferenced } from "./store/store.ts";
 import type { Reads, Snapshot, Store } from "./store/store.ts";
@@ -24,13 +24,15 @@ export interface CommittedHead {
 const CACHED_TILES = 6_000;
 const cache = new TileCache(CACHED_TILES);
 
-/** A snapshot with the number of those who use it: closed when nobody does. */
+/** A snapshot and the top of its map, with the number of those who use them: given back when nobody does. */
 class SharedSnapshot {
   readonly snapshot: Snapshot;
+  readonly held: HeldTop;
   #users = 1;
 
-  constructor(snapshot: Snapshot) {
+  constructor(snapshot: Snapshot, held: HeldTop) {
     this.snapshot = snapshot;
+    this.held = held;
   }
 
   retain(): void {
@@ -39,8 +41,10 @@ class SharedSnapshot {
 
   release(): void {
     this.#users -= 1;
+    if (this.#users !== 0) return;
+    this.held.release();
     // Closing does not fail on a database that is open, and on one that is not there is nothing to close.
-    if (this.#users === 0) this.snapshot.close().catch(() => undefined);
+    this.snapshot.close().catch(() => undefined);
   }
 }
 
@@ -57,12 +61,9 @@ export class Bundle {
   /** The JSON text of `head`. */
   readonly headText: string;
   readonly #shared: SharedSnapshot;
-  readonly #top: Top;
 
-  /** Takes a snapshot, which must be of this epoch: the next is committed only later. */
-  constructor(store: Store | SharedSnapshot, head: CommittedHead, top: Top) {
-    this.#shared = store instanceof SharedSnapshot ? store : new SharedSnapshot(store.snapshot());
-    this.#top = top;
+  private constructor(shared: SharedSnapshot, head: CommittedHead) {
+    this.#shared = shared;
     this.epoch = head.epoch;
     this.note = head.note;
     this.configurationText = head.configurationText;
@@ -70,11 +71,16 @@ export class Bundle {
     this.recordBytes = stored.record;
     this.record = parseEpochRecord(stored.record);
     this.settlingEpoch = stored.settlingEpoch;
-    this.map = readMap(top, this.record.mapRoot, this.reads, cache);
+    this.map = readMap(shared.held.top, this.record.mapRoot, this.reads, cache);
     this.settledMap = this.mapAt(stored.settlingEpoch);
     const path = proveInclusion(LOG_DOMAINS, logHashes(this.reads), head.epoch, head.epoch + 1);
     this.head = { checkpoint: head.note, record: base64(stored.record), record_proof: pathBase64(path) };
     this.headText = JSON.stringify(this.head);
+  }
+
+  /** Takes a snapshot, which must be of this epoch: the next is committed only later. `held` is released with it. */
+  static take(store: Store, head: CommittedHead, held: HeldTop): Bundle {
+    return new Bundle(new SharedSnapshot(store.snapshot(), held), head);
   }
 
   get reads(): Reads {
@@ -95,7 +101,7 @@ export class Bundle {
   /** The same epoch with the cosignatures it got; shares the snapshot, with a reference of its own. */
   withNote(note: string): Bundle {
     this.#shared.retain();
-    return new Bundle(this.#shared, { epoch: this.epoch, note, configurationText: this.configurationText }, this.#top);
+    return new Bundle(this.#shared, { epoch: this.epoch, note, configurationText: this.configurationText });
   }
 
   /** One more user; each calls `release` once. */

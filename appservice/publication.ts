@@ -4,8 +4,7 @@ import { LOG_DOMAINS } from "../shared/merkle/tree.ts";
 import { Bundle } from "./bundle.ts";
 import type { Directory } from "./directory.ts";
 import type { EpochMessage, MergedChanges, OpenedLog } from "./sequencer-messages.ts";
-import { changeTop } from "./store/map-top.ts";
-import type { Top } from "./store/map-top.ts";
+import { ReaderTops } from "./store/map-top.ts";
 import { logHashes } from "./store/log-nodes.ts";
 import { encodeHead, parseHead, PUBLISHED_KEY } from "./store/records.ts";
 import type { Store } from "./store/store.ts";
@@ -36,8 +35,7 @@ export class Publication {
   readonly #directory: Directory;
   readonly #cosign: Cosign | undefined;
   readonly #ending = new AbortController();
-  /** Tiles of the top at the newest epoch. Tiles in it never change; an epoch puts others in their places. */
-  #top: Top;
+  readonly #tops = new ReaderTops();
   /** The newest committed epoch, held by its own reference until the next comes. */
   #newest: Bundle;
   #published: PublishedHead | undefined;
@@ -54,8 +52,7 @@ export class Publication {
     this.#onMerged = onMerged;
     this.#directory = directory;
     this.#cosign = cosign;
-    this.#top = changeTop([], opened.top);
-    this.#newest = new Bundle(store, opened, this.#top);
+    this.#newest = Bundle.take(store, opened, this.#tops.change(opened.top));
     this.#failed.promise.catch(() => undefined);
     this.#publishFirst();
   }
@@ -88,9 +85,8 @@ export class Publication {
 
   /** Takes the snapshot of a committed epoch. On return the next may be committed. */
   take(epoch: EpochMessage): void {
-    this.#top = changeTop(this.#top, epoch.changedTop);
     const before = this.#newest;
-    this.#newest = new Bundle(this.#store, epoch, this.#top);
+    this.#newest = Bundle.take(this.#store, epoch, this.#tops.change(epoch.changedTop));
     if (epoch.merged.changes.length > 0) this.#unpublished.push({ merged: epoch.merged, epoch: epoch.epoch });
     before.release();
     if (this.#cosign === undefined) this.#publish(this.#newest);

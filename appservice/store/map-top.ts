@@ -51,15 +51,27 @@ function tileOf(number: number): Tile {
   return new Tile(prefix, depth);
 }
 
-/** The top with changes made, as another one. */
-export function changeTop(top: Top, { tiles, slots, hashes, leaves }: TopChanges): Top {
+/**
+ * The top with changes made, as another one. `spare`: tiles nobody reads, whose memory the changed ones take; those that were
+ * changed are added to `replaced`.
+ */
+export function changeTop(
+  top: Top,
+  { tiles, slots, hashes, leaves }: TopChanges,
+  spare: Tile[] = [],
+  replaced: Tile[] = [],
+): Top {
   const changed = top.slice();
   let [at, leafAt] = [0, 0];
   for (let i = 0; i < tiles.length; i += 2) {
     const number = tiles[i] as number;
-    const before = changed[number];
-    const tile = before === undefined ? tileOf(number) : before.copy();
-    changed[number] = tile;
+    const before = top[number];
+    let tile = changed[number];
+    if (tile === undefined || tile === before) {
+      tile = before === undefined ? tileOf(number) : copyOf(before, spare.pop());
+      changed[number] = tile;
+      if (before !== undefined) replaced.push(before);
+    }
     for (const end = at + (tiles[i + 1] as number); at < end; at++) {
       const [slot, kind] = [slots[2 * at] as number, slots[2 * at + 1] as number];
       tile.kinds[slot] = kind;
@@ -72,6 +84,67 @@ export function changeTop(top: Top, { tiles, slots, hashes, leaves }: TopChanges
     }
   }
   return changed;
+}
+
+function copyOf(tile: Tile, spare: Tile | undefined): Tile {
+  if (spare === undefined) return tile.copy();
+  spare.prefix = tile.prefix;
+  spare.depth = tile.depth;
+  spare.kinds.set(tile.kinds);
+  spare.hashes.set(tile.hashes);
+  spare.leaves.length = 0;
+  tile.leaves.forEach((leaf, slot) => (spare.leaves[slot] = leaf));
+  return spare;
+}
+
+/** Replaced tiles that are waited for, about 5 kB each; more are left to the collector. */
+const MAX_REPLACED = 4_096;
+
+/** A top that somebody reads, until it is released. */
+export interface HeldTop {
+  readonly top: Top;
+  release(): void;
+}
+
+/**
+ * The top for readers, epoch after epoch. An epoch may change a thousand tiles while readers wait, and memory for them would
+ * take most of that time: so tiles that no held top has any more serve again.
+ */
+export class ReaderTops {
+  #newest: Top = [];
+  #version = 0;
+  readonly #held = new Set<number>();
+  /** Tiles that were replaced, with the last version that has them, oldest first; and how many there are. */
+  readonly #replaced: { readonly tiles: readonly Tile[]; readonly last: number }[] = [];
+  #waiting = 0;
+  readonly #spare: Tile[] = [];
+
+  /** The top with changes made, to be released once. */
+  change(changes: TopChanges): HeldTop {
+    const tiles: Tile[] = [];
+    const top = changeTop(this.#newest, changes, this.#spare, tiles);
+    if (this.#waiting + tiles.length <= MAX_REPLACED) {
+      this.#replaced.push({ tiles, last: this.#version });
+      this.#waiting += tiles.length;
+    }
+    const version = this.#version + 1;
+    this.#newest = top;
+    this.#version = version;
+    this.#held.add(version);
+    const release = (): void => {
+      if (this.#held.delete(version)) this.#reuse();
+    };
+    return { top, release };
+  }
+
+  #reuse(): void {
+    const oldest = Math.min(...this.#held);
+    for (let first = this.#replaced[0]; first !== undefined && first.last < oldest; first = this.#replaced[0]) {
+      this.#replaced.shift();
+      this.#waiting -= first.tiles.length;
+      this.#spare.push(...first.tiles);
+    }
+  }
 }
 
 /** Collects changes of one epoch. */
