@@ -27,6 +27,7 @@ const tasks = {
   },
   fuzz: { needs: toolchain, steps: [(args) => runTool("node", ["test/fuzz/main.ts", ...args])] },
   faults: { needs: [...toolchain, setUpStrace], steps: [(args) => runTool("node", ["test/faults/main.ts", ...args])] },
+  access: { needs: toolchain, steps: [(args) => runTool("node", ["test/access/main.ts", ...args])] },
   hammer: { needs: toolchain, steps: [(args) => runTool("node", ["test/hammer/main.ts", ...args])] },
   bench: { needs: everything, steps: [(args) => runTool("node", ["test/bench/main.ts", ...args])] },
 };

@@ -7,7 +7,6 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Registration } from "../../appservice/registration.ts";
 import { Account } from "./accounts.ts";
@@ -50,6 +49,13 @@ class Refusal extends Error {
   }
 }
 
+export interface HomeserverOptions {
+  readonly port: number;
+  /** Accounts `@u0`, `@u1`, ... that take part, and `@o0`, `@o1`, ... that do not. */
+  readonly users: number;
+  readonly outsiders: number;
+}
+
 interface Call {
   readonly userId: string;
   readonly params: readonly string[];
@@ -75,37 +81,41 @@ export class FastHomeserver {
   #transactions = 0;
   readonly #signal: AbortSignal;
 
-  private constructor(port: number, registration: Registration, users: number, signal: AbortSignal) {
+  /** How many of the accounts, the first ones, are in the enrolment room. */
+  readonly #users: number;
+
+  private constructor({ port, users, outsiders }: HomeserverOptions, registration: Registration, signal: AbortSignal) {
     this.serverName = `localhost:${String(port)}`;
     this.url = `http://${this.serverName}`;
     this.#registration = registration;
     this.#signal = signal;
-    const ids = Array.from({ length: users }, (_, i) => `@u${String(i)}:${this.serverName}`);
+    this.#users = users;
+    const named = (letter: string, count: number): string[] =>
+      Array.from({ length: count }, (_, i) => `@${letter}${String(i)}:${this.serverName}`);
+    const ids = [...named("u", users), ...named("o", outsiders)];
     this.accounts = new Map(ids.map((userId) => [userId, new Account(userId)] as const));
     signal.addEventListener("abort", () => {
       this.#news.resolve(undefined);
     });
   }
 
-  /** Listens on `port` of loopback until `signal` is aborted. All accounts are in the enrolment room once that exists. */
+  /** Listens on loopback until `signal` is aborted. Users are in the enrolment room once that exists; outsiders never. */
   static async start(
-    port: number,
+    options: HomeserverOptions,
     registration: Registration,
-    users: number,
     signal: AbortSignal,
   ): Promise<FastHomeserver> {
-    const homeserver = new FastHomeserver(port, registration, users, signal);
+    const homeserver = new FastHomeserver(options, registration, signal);
     const server = createServer((request, response) => {
       void homeserver.#answer(request, response);
     });
     server.keepAliveTimeout = 60_000;
-    server.listen(port, "localhost");
+    server.listen(options.port, "localhost");
     await once(server, "listening");
     signal.addEventListener("abort", () => {
       server.close();
       server.closeAllConnections();
     });
-    if ((server.address() as AddressInfo).port !== port) throw new Error("another port than asked for");
     return homeserver;
   }
 
@@ -277,7 +287,8 @@ export class FastHomeserver {
     this.#rooms.set(room.id, room);
     this.#aliases.set(`#${name}:${this.serverName}`, room.id);
     this.#member(room.id, sender, "join");
-    if (name === "ckv-members") for (const userId of this.accounts.keys()) this.#member(room.id, userId, "join");
+    const members = name === "ckv-members" ? [...this.accounts.keys()].slice(0, this.#users) : [];
+    for (const userId of members) this.#member(room.id, userId, "join");
     return { room_id: room.id };
   }
 

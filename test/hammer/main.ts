@@ -4,24 +4,23 @@
  * (default 1), `--updates 100` per second, `--readers 100`, `--think-ms 2000`, `--json <file>`. Exit code 0 if everything
  * held, 1 if not.
  */
-import { fork, spawn } from "node:child_process";
+import { fork } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { init } from "../../appservice/init.ts";
-import { parseRegistration } from "../../appservice/registration.ts";
 import { parseCheckpoint } from "../../shared/log/checkpoint.ts";
 import { parseNote } from "../../shared/crypto/signed-note.ts";
 import { MAX_VERSIONS_PER_DAY } from "../../shared/parameters.ts";
 import { end, tied } from "../support/child.ts";
 import { freePort } from "../support/port.ts";
-import { FastHomeserver } from "./fast-homeserver.ts";
+import type { FastHomeserver } from "./fast-homeserver.ts";
 import type { AttackerStart, AttackTally, Change, ClientsStart, FromClients, ToClients } from "./messages.ts";
 import { Report } from "./report.ts";
+import { Stage, until } from "./stage.ts";
 
 const { values } = parseArgs({
   options: {
@@ -37,9 +36,6 @@ const thinkMs = Number(values["think-ms"]);
 
 /** Enough that nobody reaches the day's limit of versions, with a margin. */
 const users = Math.max(1_000, readers, Math.ceil((minutes * 60 * updatesPerSecond) / (0.7 * MAX_VERSIONS_PER_DAY)));
-const SETTLE_MS = 60_000;
-const HEARTBEAT_MS = 10_000;
-const MERGE_DELAY_MS = 60_000;
 const WRITE_EVERY_MS = 20;
 const PROGRESS_EVERY_MS = 5_000;
 const READY_LIMIT_MS = 300_000;
@@ -60,40 +56,10 @@ const report = new Report({
   users,
   cores: availableParallelism(),
 });
-const directory = mkdtempSync(join(tmpdir(), "ckv-hammer-"));
-const stop = new AbortController();
-
-const appserviceMain = join(import.meta.dirname, "../../appservice/main.ts");
-
-/** A command of the service as its user starts it; what it says goes into a file. */
-function command(name: string, ...args: readonly string[]): ChildProcess {
-  const output = openSync(join(directory, `${name}.log`), "a");
-  return tied(
-    spawn(process.execPath, ["--disable-warning=DEP0060", appserviceMain, name, ...args], {
-      stdio: ["ignore", output, output],
-    }),
-  );
-}
 
 function helper(file: string, start: object): ChildProcess {
   return tied(fork(join(import.meta.dirname, file), [JSON.stringify(start)]));
 }
-
-const logOf = (name: string): string => readFileSync(join(directory, `${name}.log`), "utf8");
-
-async function until(what: string, limitMs: number, probe: () => boolean | Promise<boolean>): Promise<void> {
-  const endMs = Date.now() + limitMs;
-  while (!(await probe())) {
-    if (Date.now() > endMs) throw new Error(`waited ${String(limitMs / 1_000)} s in vain: ${what}`);
-    await delay(200);
-  }
-}
-
-const answers = async (url: string): Promise<boolean> =>
-  await fetch(url).then(
-    ({ ok }) => ok,
-    () => false,
-  );
 
 /** Changes keys at the wanted rate for the wanted time, by everybody in turn. */
 async function write(homeserver: FastHomeserver, clients: ChildProcess): Promise<void> {
@@ -123,41 +89,14 @@ function usageOf({ pid }: ChildProcess): { readonly cpuS: number; readonly peakM
   return { cpuS: (Number(stat[11]) + Number(stat[12])) / 100, peakMb: peakKb / 1_024 };
 }
 
-async function run(): Promise<void> {
-  const [hsPort, apiPort, auditPort] = [await freePort(), await freePort(), await freePort()];
-  const ports = { appservice: await freePort(), api: apiPort, metrics: await freePort() };
-  const serverName = `localhost:${String(hsPort)}`;
-  const serviceUrl = `http://127.0.0.1:${String(apiPort)}`;
-  const { files, wellKnown } = await init(
-    {
-      serverName,
-      homeserverUrl: `http://${serverName}`,
-      serviceUrl,
-      appserviceUrl: `http://127.0.0.1:${String(ports.appservice)}`,
-      config: join(directory, "config.yaml"),
-      data: "data",
-      settleMs: SETTLE_MS,
-      heartbeatMs: HEARTBEAT_MS,
-      mergeDelayMs: MERGE_DELAY_MS,
-      ports,
-    },
-    Date.now(),
-  );
-  say(`making ${String(users)} accounts`);
-  const registration = parseRegistration(readFileSync(files.registration, "utf8"));
-  const homeserver = await FastHomeserver.start(hsPort, registration, users, stop.signal);
-  const service = command("run", "--config", files.config);
-  const gone = once(service, "exit");
-  void homeserver.push();
-  await until("the service is ready", READY_LIMIT_MS, () => {
-    if (service.exitCode !== null) throw new Error(`the service ended:\n${logOf("run")}`);
-    return answers(`${serviceUrl}/readyz`);
-  });
-
+async function run(stage: Stage): Promise<void> {
+  const { homeserver, service, serviceUrl, logKey } = stage;
+  const { serverName } = homeserver;
+  const auditPort = await freePort();
   const forClients: ClientsStart = {
     serverName,
     serviceUrl,
-    logKey: wellKnown.log_key,
+    logKey,
     homeserverUrl: homeserver.url,
     users,
     readers,
@@ -176,16 +115,16 @@ async function run(): Promise<void> {
     return heard.ready;
   });
 
-  const auditor = command(
+  const auditor = stage.command(
     "audit",
-    ...["--service-url", serviceUrl, "--log-key", wellKnown.log_key, "--name", "auditor.example"],
-    ...["--key", join(directory, "auditor.key"), "--state", join(directory, "auditor.json")],
+    ...["--service-url", serviceUrl, "--log-key", logKey, "--name", "auditor.example"],
+    ...["--key", join(stage.directory, "auditor.key"), "--state", join(stage.directory, "auditor.json")],
     ...["--poll-ms", String(AUDIT_POLL_MS), "--listen", `127.0.0.1:${String(auditPort)}`],
   );
   const forAttacker: AttackerStart = {
     serverName,
     serviceUrl,
-    appserviceUrl: registration.url,
+    appserviceUrl: stage.appserviceUrl,
     homeserverUrl: homeserver.url,
     users,
   };
@@ -213,45 +152,40 @@ async function run(): Promise<void> {
     if (child.exitCode !== null && !(name === "clients" && heard.finished))
       report.errors.push(`the ${name} ended early`);
   }
-  await checkAuditor(serviceUrl, auditPort);
-  report.facts.set("changes only a sweep found", await metric(ports.metrics, "ckv_sweep_missed_total"));
+  await checkAuditor(stage, auditPort);
+  report.facts.set("changes only a sweep found", await stage.metric("ckv_sweep_missed_total"));
   if (attacker.connected) attacker.send("end");
   await once(attacker, "exit");
   await end(auditor, "SIGTERM");
   await end(clients, "SIGTERM");
-  service.kill("SIGTERM");
-  const [code] = (await gone) as [number | null];
+  const code = await stage.stop();
   if (code !== 0) report.errors.push(`the service ended with exit code ${String(code)}`);
-  checkLog();
-  await checkDatabase(files.config);
+  checkLog(stage);
+  await checkDatabase(stage);
 }
 
 /** The auditor has replayed the log up to nearly its end, and signed it. */
-async function checkAuditor(serviceUrl: string, auditPort: number): Promise<void> {
+async function checkAuditor(stage: Stage, auditPort: number): Promise<void> {
   const sizeAt = async (url: string): Promise<number> =>
     parseCheckpoint(parseNote(await (await fetch(url)).text()).text).size;
   await delay(AUDIT_POLL_MS);
   try {
     const [size, audited] = [
-      await sizeAt(`${serviceUrl}/log/checkpoint`),
+      await sizeAt(`${stage.serviceUrl}/log/checkpoint`),
       await sizeAt(`http://127.0.0.1:${String(auditPort)}/checkpoint`),
     ];
     report.facts.set("epochs audited and cosigned", audited);
     if (size - audited > AUDIT_LAG_LIMIT)
       report.errors.push(`the auditor lies ${String(size - audited)} epochs behind`);
   } catch (error) {
-    report.errors.push(`the auditor has cosigned nothing: ${String(error)}\n${logOf("audit").slice(-1_000)}`);
+    report.errors.push(`the auditor has cosigned nothing: ${String(error)}\n${stage.logOf("audit").slice(-1_000)}`);
   }
 }
 
-async function metric(port: number, name: string): Promise<number> {
-  const text = await (await fetch(`http://127.0.0.1:${String(port)}/metrics`)).text();
-  return Number(new RegExp(`^${name} (.*)$`, "m").exec(text)?.[1]);
-}
-
 /** Nothing the service logged is an error. */
-function checkLog(): void {
-  for (const line of logOf("run")
+function checkLog(stage: Stage): void {
+  for (const line of stage
+    .logOf("run")
     .split("\n")
     .filter((line) => line !== "")) {
     const { level, msg } = JSON.parse(line) as { readonly level: number; readonly msg: string };
@@ -259,22 +193,23 @@ function checkLog(): void {
   }
 }
 
-async function checkDatabase(config: string): Promise<void> {
-  const fsck = command("fsck", "--config", config);
+async function checkDatabase(stage: Stage): Promise<void> {
+  const fsck = stage.command("fsck", "--config", stage.config);
   const [code] = (await once(fsck, "exit")) as [number | null];
   report.facts.set("fsck of the database afterwards", code === 0 ? "sound" : "damaged");
-  if (code !== 0) report.errors.push(`fsck: ${logOf("fsck").slice(-1_000)}`);
+  if (code !== 0) report.errors.push(`fsck: ${stage.logOf("fsck").slice(-1_000)}`);
 }
 
+say(`making ${String(users)} accounts`);
+const stage = await Stage.open({ users, outsiders: 0 });
 try {
-  await run();
+  await run(stage);
 } catch (error) {
   report.errors.push(error instanceof Error ? error.message : String(error));
 }
-stop.abort();
 process.stdout.write(report.text);
 mkdirSync(dirname(values.json), { recursive: true });
 writeFileSync(values.json, `${JSON.stringify(report.json, null, 2)}\n`);
-if (report.holds) rmSync(directory, { recursive: true, force: true });
-else say(`what the processes said is kept in ${directory}`);
+if (report.holds) stage.remove();
+else say(`what the processes said is kept in ${stage.directory}`);
 process.exit(report.holds ? 0 : 1);
