@@ -17,6 +17,7 @@ import type { ConfigurationSettings, OpenedLog } from "./sequencer-messages.ts";
 import { closedEntry } from "../shared/directory/entry.ts";
 import type { LogReference } from "../shared/directory/configuration.ts";
 import type { Hash } from "../shared/crypto/hash.ts";
+import type { NoteKey } from "../shared/crypto/signed-note.ts";
 import { EPOCH_DELAY_DEFAULT_MS, MAX_CHANGES_PER_EPOCH } from "../shared/parameters.ts";
 import { checkNewestTables } from "./store/level-files.ts";
 import { backUpRunning } from "./backup.ts";
@@ -79,6 +80,8 @@ export interface RunningLog {
   readonly directory: Directory;
   readonly marks: Marks;
   readonly heartbeatMs: number;
+  /** The key of the log, whose name is its origin. */
+  readonly logKey: NoteKey;
   /** The bytes of a backup of the newest epoch. Throws `BackupError`. */
   readonly backUp: () => AsyncGenerator<Uint8Array, void, undefined>;
 }
@@ -127,10 +130,11 @@ async function startOn(store: Store, lock: Lock, keys: LogKeys, options: Sequenc
     const waiting = new WaitingChanges();
     const publication = new Publication(store, directory, opened, waiting.merged.bind(waiting), options.cosign);
     const sequencer = new Sequencer({ options, thread, publication, waiting, marks, opened, lock, store });
-    const { origin, heartbeat_ms: heartbeatMs } = readSettings(opened.configurationText).configuration;
+    const { configuration, logKey } = readSettings(opened.configurationText);
+    const { origin, heartbeat_ms: heartbeatMs } = configuration;
     const backUp = (): ReturnType<RunningLog["backUp"]> =>
       backUpRunning(store, { keys, origin, nowMs: options.clock.now() });
-    return { sequencer, directory, marks, heartbeatMs, backUp };
+    return { sequencer, directory, marks, heartbeatMs, logKey, backUp };
   } catch (error) {
     await thread.close();
     throw error;

@@ -1,9 +1,8 @@
 /** Wires the service: listeners first, then the homeserver as soon as it answers. */
 import { readFileSync, statfsSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
-import { parseVkey } from "../shared/crypto/signed-note.ts";
-import { parseConfiguration } from "../shared/directory/configuration.ts";
 import { serverOfOrigin } from "../shared/log/checkpoint.ts";
+import type { LogReference } from "../shared/directory/configuration.ts";
 import { STALE_EXTRA_MS, STALE_HEARTBEATS } from "../shared/parameters.ts";
 import { AccountRequests } from "./account-requests.ts";
 import { ApiError } from "./api-error.ts";
@@ -127,7 +126,7 @@ class Service {
     const { clock, logger, signal } = this.#options;
     const log = await this.#openLog();
     this.#log = log;
-    await this.#checkServer(log);
+    this.#checkServer(log);
     const { sequencer, marks } = log;
     const homeserver = this.#homeserver;
     this.#watchdog = new Watchdog(log.heartbeatMs, () => performance.now());
@@ -152,8 +151,7 @@ class Service {
   }
 
   /** A log speaks for one server only, which its clients hold its origin against. */
-  async #checkServer({ directory }: OpenLog): Promise<void> {
-    const { origin } = parseConfiguration((await directory.configuration()) ?? "");
+  #checkServer({ logKey: { name: origin } }: OpenLog): void {
     const { serverName } = this.#config.homeserver;
     if (serverOfOrigin(origin) === serverName) return;
     throw new MixedSettingsError(
@@ -226,9 +224,12 @@ class Service {
     const { erase } = this.#config.access;
     const operator = {
       closeAccount: async (userId: string) => {
-        const reasons = this.#notReady(log);
-        if (reasons.length > 0) throw new RangeError(`no epoch can be closed now: ${reasons.join("; ")}`);
+        this.#checkReady(log);
         return await sequencer.closeAccount(userId);
+      },
+      closeLog: async (successor: LogReference) => {
+        this.#checkReady(log);
+        return await sequencer.closeLog(successor);
       },
       eraseVersions: async (userId: string, versions: readonly number[]) => {
         if (!erase) throw new RangeError("erasing is off: access.erase in config.yaml");
@@ -237,6 +238,12 @@ class Service {
       backUp: () => log.backUp(),
     };
     return { scrape, operator, token: this.#registration.asToken };
+  }
+
+  /** Throws a RangeError for the operator unless epochs can be closed. */
+  #checkReady(log: OpenLog): void {
+    const reasons = this.#notReady(log);
+    if (reasons.length > 0) throw new RangeError(`no epoch can be closed now: ${reasons.join("; ")}`);
   }
 
   #writeSide(log: OpenLog, observer: Observer, sessions: Sessions): WriteSide {
@@ -340,7 +347,7 @@ class Service {
   async #open(log: OpenLog): Promise<Rooms | undefined> {
     await this.#homeserver.register();
     this.#rooms = await openRooms(this.#homeserver, log.marks);
-    const logKey = parseVkey(parseConfiguration((await log.directory.configuration()) ?? "").log_key);
+    const { logKey } = log;
     const head = await readRoomHead(this.#homeserver, this.#rooms.epochs, logKey);
     if (head === undefined && (await hasPosted(log.marks))) {
       this.#disconnected = ROOM_LOST;
