@@ -78,7 +78,7 @@ export class SequencerThread {
     const worker = new Worker(WORKER, { workerData: start });
     worker.on("message", (message: FromSequencer) => {
       if (message.kind === "opened") opened.resolve(message.log);
-      else this.#receive(message);
+      else this.#receiveOrFail(message);
     });
     worker.on("error", (error: Error) => {
       this.#fail(new SequencerError(failureOfThread(error)));
@@ -137,6 +137,15 @@ export class SequencerThread {
     this.#worker?.postMessage(message);
   }
 
+  /** What fails in taking an epoch ends the log: thrown further, it would end the process without a word. */
+  #receiveOrFail(message: Exclude<FromSequencer, { kind: "opened" }>): void {
+    try {
+      this.#receive(message);
+    } catch (error) {
+      this.#fail(new SequencerError(failureOfThread(error)));
+    }
+  }
+
   #receive(message: Exclude<FromSequencer, { kind: "opened" }>): void {
     switch (message.kind) {
       case "answer":
@@ -186,10 +195,12 @@ export class SequencerThread {
   }
 }
 
-/** Why a thread ended: the machine had no more to give, or a bug of ours. */
-function failureOfThread(error: Error): Failure {
-  const { code } = error as NodeJS.ErrnoException;
+/** Why a thread can't go on: what the error says, that the machine had no more to give, or a bug of ours. */
+function failureOfThread(error: unknown): Failure {
+  if (!(error instanceof Error)) return { name: "Error", message: "unknown failure", exitCode: 70 };
+  const { code, exitCode = 70 } = error as NodeJS.ErrnoException & { readonly exitCode?: number };
   const isShort = code === "ERR_WORKER_OUT_OF_MEMORY" || code === "ERR_WORKER_INIT_FAILED";
-  const next = ". Next: raise the limit of memory or of open files that it names";
-  return { name: error.name, message: error.message + (isShort ? next : ""), exitCode: isShort ? 75 : 70 };
+  const next = isShort ? ". Next: raise the limit of memory or of open files that it names" : "";
+  const cause = error.cause instanceof Error ? `: ${error.cause.message}` : "";
+  return { name: error.name, message: error.message + next + cause, exitCode: isShort ? 75 : exitCode };
 }

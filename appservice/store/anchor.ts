@@ -1,18 +1,18 @@
 import { constants, readFileSync } from "node:fs";
 import { open, rename } from "node:fs/promises";
 import { dirname } from "node:path";
-import { ConflictError, UnknownOutcomeError } from "./store.ts";
+import { ConflictError, StorageError, UnknownOutcomeError } from "./store.ts";
 
 /**
  * The anchor: a file outside the data directory, ideally on another disk, with the newest signed checkpoint. A database
  * that was rolled back is older than its anchor.
  */
 export interface Anchor {
-  /** The checkpoint in the file; undefined if there is no file. */
+  /** The checkpoint in the file; undefined if there is no file. Throws `StorageError`. */
   read(): string | undefined;
   /**
    * Replaces `before` (undefined: no file) by `after`; resolves when that is durable. Rejects with `ConflictError` if the
-   * file holds something else, `UnknownOutcomeError` if writing failed.
+   * file holds something else, `StorageError` if that can't be seen, `UnknownOutcomeError` if writing failed.
    */
   replace(before: string | undefined, after: string): Promise<void>;
 }
@@ -38,7 +38,7 @@ function readIfThere(file: string): string | undefined {
     return readFileSync(file, "utf8");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
+    throw new StorageError(file, { cause: error });
   }
 }
 

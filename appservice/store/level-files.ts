@@ -5,7 +5,7 @@
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { crc32c, someStartHasCrc32c } from "./crc32c.ts";
-import { IntegrityError } from "./store.ts";
+import { IntegrityError, StorageError } from "./store.ts";
 
 /** A journal is read in blocks; a record never crosses from one into the next, but is continued there. */
 const BLOCK_BYTES = 32_768;
@@ -22,7 +22,7 @@ const TRAILER_BYTES = 5;
 
 /**
  * Checks the journals: what LevelDB will replay when it opens the database, up to 32 MiB or so. The newest may end in the
- * middle of a batch, which then was never acknowledged. Throws `IntegrityError`.
+ * middle of a batch, which then was never acknowledged. Throws `IntegrityError`, `StorageError`.
  */
 export function checkJournals(directory: string): void {
   const files = journalsOf(directory);
@@ -39,7 +39,7 @@ export function* checkTables(directory: string): Generator<{ readonly problem: I
 
 /**
  * Checks the newest tables, as many as take `maxBytes`: before the database is opened, for what is damaged may be merged
- * into a new table, with good checksums. Throws `IntegrityError`.
+ * into a new table, with good checksums. Throws `IntegrityError`, `StorageError`.
  */
 export function checkNewestTables(directory: string, maxBytes: number): void {
   let left = maxBytes;
@@ -81,6 +81,15 @@ function filesEnding(directory: string, end: string): string[] {
     .sort((a, b) => numberOf(a) - numberOf(b));
 }
 
+/** Throws `StorageError`. */
+function readWhole(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    throw new StorageError(path, { cause });
+  }
+}
+
 function numberOf(name: string): number {
   return Number.parseInt(name, 10);
 }
@@ -89,7 +98,7 @@ function numberOf(name: string): number {
 
 /** The parts of all batches of a journal, or of a manifest, which has the same form. Throws `IntegrityError`. */
 function* recordsOf(path: string, mayBeTorn: boolean): Generator<{ readonly type: number; readonly part: Buffer }> {
-  const bytes = readFileSync(path);
+  const bytes = readWhole(path);
   let at = 0;
   let inBatch = false;
   while (at < bytes.length) {
@@ -161,7 +170,7 @@ const [COMPARATOR, FIRST_JOURNAL, NEXT_FILE, LAST_SEQUENCE, POINTER, GONE_TABLE,
 /** The manifest that CURRENT names; undefined if there is none, which opening the database will say. */
 function readManifest(directory: string): Manifest | undefined {
   const current = join(directory, "CURRENT");
-  const name = existsSync(current) ? readFileSync(current, "latin1").trimEnd() : "";
+  const name = existsSync(current) ? readWhole(current).toString("latin1").trimEnd() : "";
   const path = join(directory, name);
   if (!/^MANIFEST-[0-9]+$/.test(name) || !existsSync(path)) return undefined;
   const tables = new Set<number>();
@@ -209,7 +218,7 @@ function* editsIn(edit: Buffer, path: string): Generator<{ readonly tag: number;
 // --------------------------------------------------------------------------------------------------------------- tables
 
 function checkTable(path: string): void {
-  const bytes = readFileSync(path);
+  const bytes = readWhole(path);
   const footer = bytes.subarray(-FOOTER_BYTES);
   if (footer.length < FOOTER_BYTES || !footer.subarray(40).equals(MAGIC)) throw tableDamaged(path, "footer");
   const handles = new Varints(footer, () => tableDamaged(path, "footer"));

@@ -61,7 +61,7 @@ async function openLevel(directory: string, createIfMissing: boolean): Promise<S
     const { cause = error } = error as { readonly cause?: unknown };
     throw (
       damageOf(cause, `the database in ${directory} can't be opened; never repair it, restore a backup`) ??
-      new StorageError(directory, { cause })
+      new StorageError(`the database in ${directory}`, { cause })
     );
   }
   return new LevelStore(level);

@@ -27,14 +27,14 @@ export class NoDataError extends Error {
   }
 }
 
-/** The database is there, but the machine does not let it be opened: no space, no handles, a disk that fails. */
+/** A file or database is there, but the machine does not let it be opened: no space, no handles, a disk that fails. */
 export class StorageError extends Error {
   /** sysexits.h EX_TEMPFAIL: it may pass. */
   readonly exitCode = 75;
 
-  constructor(directory: string, options: { readonly cause: unknown }) {
+  constructor(path: string, options: { readonly cause: unknown }) {
     super(
-      `the database in ${directory} can't be opened now. Next: free space, raise limits or look at the disk, as the cause says; nothing is lost by trying again`,
+      `${path} can't be opened now. Next: free space, raise limits or look at the disk, as the cause says; nothing is lost by trying again`,
       options,
     );
     this.name = "StorageError";

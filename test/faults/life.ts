@@ -58,9 +58,13 @@ export async function liveOnce(log: FaultLog, shape: WorkloadShape, options: Lif
   const child = tied(spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], env, detached: true }));
   const life = await watch(child, options.meddle);
   ledger.add(...life.ledger.facts);
-  // Longer than any life lasted in its own time.
-  log.nowMs += 4 * HANGS_AFTER_MS * shape.timesFaster;
+  log.nowMs += longestLifeMs(shape);
   return life;
+}
+
+/** More than a life lasts in its own time. */
+export function longestLifeMs({ timesFaster }: WorkloadShape): number {
+  return 2 * HANGS_AFTER_MS * timesFaster;
 }
 
 async function watch(child: ChildProcess, meddle: LifeOptions["meddle"]): Promise<Life> {

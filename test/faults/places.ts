@@ -9,7 +9,7 @@ import { examine } from "./examine.ts";
 import type { FaultLog } from "./fault-log.ts";
 import { causeOf, complaintsAbout } from "./kinds.ts";
 import type { CaseResult, Kind, Options } from "./kinds.ts";
-import { liveOnce } from "./life.ts";
+import { liveOnce, longestLifeMs } from "./life.ts";
 import type { Life } from "./life.ts";
 import { Random } from "./random.ts";
 import type { Violation } from "./verifier.ts";
@@ -278,7 +278,7 @@ export function wrongClock(options: Options): Kind {
     "an hour back": async (log, scene) => {
       await liveOnce(log, scene.shape);
       const rightMs = log.nowMs;
-      log.nowMs -= 3_600_000 + 480_000 * scene.shape.timesFaster;
+      log.nowMs -= 3_600_000 + longestLifeMs(scene.shape);
       const result = mustRefuse(await liveOnce(log, scene.shape), /clock/);
       log.nowMs = rightMs;
       return await wholeAgain(result, log);
