@@ -23,6 +23,16 @@ const MIN_FREE_BYTES = 64 * 2 ** 20;
 
 type Change = NumberedChange & { readonly number: number };
 
+/** Changes of which `done` were taken. */
+interface ChangesInWork {
+  readonly kind: "changes";
+  readonly submitted: SubmittedChanges;
+  done: number;
+}
+
+/** Changes taken before others have their turn. */
+const AT_ONCE = 32;
+
 type Answers = { readonly [Name in keyof SequencerCalls]: (...args: Parameters<SequencerCalls[Name]>) => unknown };
 
 /** Gives committed epochs to the readers in the main thread, one at a time. */
@@ -63,6 +73,8 @@ class SequencerThread {
   readonly #provers: ProverPool;
   /** Users whose first change waits for the proof of their index. */
   readonly #proving = new Map<string, Promise<void>>();
+  /** What came and is not done, oldest first. */
+  readonly #inbox: (ChangesInWork | { readonly kind: "call"; readonly call: Call })[] = [];
   /** Changes that the writer has, or has refused. */
   #taken = 0;
   #saidFull = false;
@@ -115,8 +127,22 @@ class SequencerThread {
 
   receive(message: ToSequencer): void {
     if (message.kind === "taken") this.#handOver.taken();
-    else if (message.kind === "changes") this.#takeAll(message.submitted);
-    else void this.#answer(message.call);
+    // What an epoch merges is what was taken before it closes: it need not wait for changes that came since.
+    else if (message.kind === "call" && message.call.name === "closeEpoch") void this.#answer(message.call);
+    else {
+      if (this.#inbox.length === 0) setImmediate(this.#work.bind(this));
+      this.#inbox.push(message.kind === "call" ? message : { kind: "changes", submitted: message.submitted, done: 0 });
+    }
+  }
+
+  /** Does a little of what came, so that an epoch on its way to disk is never kept waiting. */
+  #work(): void {
+    const [first] = this.#inbox;
+    if (first === undefined) return;
+    if (first.kind === "call") void this.#answer(first.call);
+    else this.#takeSome(first);
+    if (first.kind === "call" || first.done === first.submitted.userIds.length) this.#inbox.shift();
+    if (this.#inbox.length > 0) setImmediate(this.#work.bind(this));
   }
 
   async #answer(call: Call): Promise<void> {
@@ -143,6 +169,7 @@ class SequencerThread {
       historyRoot: (...args) => writer.historyRoot(...args),
       acknowledge: (...args) => writer.acknowledge(...args),
       erase: (...args) => writer.erase(...args),
+      mergeable: (nowMs) => writer.mergeableUsers(nowMs),
       succeed: (successor) => {
         writer.adjust({ successor });
       },
@@ -153,15 +180,14 @@ class SequencerThread {
     };
   }
 
-  #takeAll({ first, userIds, entries, ends, observedMs }: SubmittedChanges): void {
-    let start = 0;
-    userIds.forEach((userId, i) => {
-      const end = ends[i] as number;
+  #takeSome(changes: ChangesInWork): void {
+    const { first, userIds, entries, ends, observedMs } = changes.submitted;
+    for (const end = Math.min(changes.done + AT_ONCE, userIds.length); changes.done < end; changes.done++) {
+      const i = changes.done;
       // A copy: what waits for long must not hold the entries of all others.
-      const entry = Buffer.from(entries.subarray(start, end));
-      start = end;
-      this.#submit({ number: first + i, userId, entry, observedMs: observedMs[i] as number });
-    });
+      const entry = Buffer.from(entries.subarray(i === 0 ? 0 : ends[i - 1], ends[i]));
+      this.#submit({ number: first + i, userId: userIds[i] as string, entry, observedMs: observedMs[i] as number });
+    }
   }
 
   /** Changes of one user are taken in the order in which they came: all that wait for its proof go on in one turn. */

@@ -23,7 +23,7 @@ const OPTIONS = {
   valueEncoding: "view",
   compression: false,
   cacheSize: 64 * 1024 * 1024,
-  writeBufferSize: 32 * 1024 * 1024,
+  writeBufferSize: 64 * 1024 * 1024,
   maxFileSize: 16 * 1024 * 1024,
   maxOpenFiles: 1000,
   // The thread of the sequencer and the one that answers share the database.
