@@ -45,7 +45,12 @@ describe("cosigners", () => {
   const open = (): Cosigners => {
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     const vkey = formatVkey({ name: NAME, type: COSIGNATURE_KEY, publicKey: publicKeyOf(seed) });
-    const clock = { now: () => 0, sleep: async () => { await Promise.resolve(); } };
+    const clock = {
+      now: () => 0,
+      sleep: async () => {
+        await Promise.resolve();
+      },
+    };
     return new Cosigners([{ vkey, url }], clock, quiet);
   };
   const ask = async (signal = new AbortController().signal): Promise<string> =>
