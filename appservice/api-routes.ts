@@ -24,6 +24,7 @@ import {
   type StatementAnswer,
   type VersionsAnswer,
 } from "../shared/messages.ts";
+import { PREDECESSOR_SHAPE } from "../shared/proofs/succession.ts";
 import { parseTilePath, type Tile } from "../shared/log/tiles.ts";
 import { decodeHex } from "../shared/encoding.ts";
 import { ApiError } from "./api-error.ts";
@@ -41,6 +42,10 @@ export interface ReadSide {
   changes(epoch: number): Promise<Uint8Array | undefined>;
   /** A page of all leaves of the map at an epoch: those after an index, in order. */
   dump(epoch: number, after: Uint8Array | undefined): Promise<Uint8Array | undefined>;
+  /** How the log before this one ended: JSON of a Predecessor. */
+  predecessor(): Promise<string | undefined>;
+  /** A page of the users that were taken over from it, after an old index, in the order of those. */
+  succession(after: Uint8Array | undefined): Promise<Uint8Array | undefined>;
   settlingRecords(epoch: number, size: number): Promise<SettlingRecords | undefined>;
   /** Canonical JSON; without a hash the newest. */
   configuration(hash?: Uint8Array): Promise<string | undefined>;
@@ -195,6 +200,30 @@ const PUBLIC: readonly Route[] = [
       return forGood(
         found(await read.dump(integerOf(params["epoch"], "epoch"), after === null ? undefined : indexOf(after))),
       );
+    },
+  },
+  {
+    method: "get",
+    path: "/v1/predecessor",
+    summary: "The head with which the log before this one ended, and its last configuration",
+    access: "public",
+    answer: PREDECESSOR_SHAPE,
+    handle: async ({ read }) => ({
+      type: "application/json",
+      body: found(await read.predecessor()),
+      cache: "immutable",
+    }),
+  },
+  {
+    method: "get",
+    path: "/v1/succession",
+    summary: "Where each user of the log before this one stands in epoch 0: a page, after old index ?after",
+    access: "public",
+    answer: "bytes",
+    handle: async ({ read, write }, { query, userId }) => {
+      write.checkReader(userId);
+      const after = query.get("after");
+      return forGood(found(await read.succession(after === null ? undefined : indexOf(after))));
     },
   },
   {

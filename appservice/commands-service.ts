@@ -1,15 +1,17 @@
 /** The commands of the operator. */
 import { existsSync, readFileSync } from "node:fs";
 import { createInterface } from "node:readline/promises";
+import { parseConfiguration } from "../shared/directory/configuration.ts";
 import { systemClock } from "./clock.ts";
 import { endSignal, print } from "./commands-independent.ts";
 import { ALL_FILES, NEEDED_TO_START } from "./check-files.ts";
 import { loadChecked, loadConfig, type Config } from "./config.ts";
-import { HEARTBEAT_BOUNDS, init, InitError, MERGE_DELAY_BOUNDS, SETTLE_BOUNDS } from "./init.ts";
-import { readKeys } from "./keys-file.ts";
+import { HEARTBEAT_BOUNDS, init, InitError, makeKeys, MERGE_DELAY_BOUNDS, SETTLE_BOUNDS, vkeyOf } from "./init.ts";
+import { readKeys, writeKeys } from "./keys-file.ts";
 import { openLogger } from "./logger.ts";
 import { fsck } from "./fsck.ts";
 import { parseRegistration } from "./registration.ts";
+import { initSuccessor, nextOrigin } from "./successor.ts";
 import { wellKnownLines } from "./well-known.ts";
 
 /** A command cannot do what it was asked. */
@@ -39,10 +41,17 @@ interface InitArguments extends WithConfig {
   readonly appservicePort: number;
   readonly apiPort: number;
   readonly metricsPort: number;
+  readonly successorOf?: string;
+  readonly successorKeys?: string;
+  readonly withoutFinalEpoch?: true;
   readonly yes?: true;
 }
 
 export async function runInit(given: InitArguments): Promise<void> {
+  if (given.successorOf !== undefined) {
+    await runInitSuccessor(given, given.successorOf);
+    return;
+  }
   const ask = given.yes === true ? takeFallback : askOnTerminal;
   const serverName =
     given.serverName ?? (await ask("Name of the homeserver, as in user ids", undefined, "--server-name"));
@@ -75,6 +84,58 @@ export async function runInit(given: InitArguments): Promise<void> {
 So that clients find it, add to homeserver.yaml:
 ${wellKnownLines(wellKnown)}
 Next: "matrix-ckv doctor -c ${files.config}", then "matrix-ckv run -c ${files.config}".`);
+}
+
+async function runInitSuccessor(given: InitArguments, successorOf: string): Promise<void> {
+  const { config, data, successorKeys, withoutFinalEpoch } = given;
+  if ((successorKeys === undefined) === (withoutFinalEpoch === undefined)) {
+    throw new InitError(
+      "--successor-of needs --successor-keys, the keys that the final epoch names (matrix-ckv close-log makes them); or --without-final-epoch for a log that can't sign any more",
+    );
+  }
+  const { files, wellKnown } = await initSuccessor({
+    old: loadConfig(successorOf, process.env),
+    config,
+    data,
+    ...(successorKeys === undefined ? {} : { keysFile: successorKeys }),
+    nowMs: systemClock.now(),
+    progress: (what, done) => {
+      process.stderr.write(`${what}: ${done}\n`);
+    },
+  });
+  print(`Made the successor, ${wellKnown.log_key}:
+  ${files.config}        settings: compare them with those of the old log
+  ${files.keys}          secret keys: keep a copy offline
+  ${files.data}          database, with all histories of the old log
+  ${files.anchor}        anchor: best on another disk
+So that clients find it, replace in homeserver.yaml, and restart Synapse:
+${wellKnownLines(wellKnown)}
+Next: "matrix-ckv fsck -c ${files.config}", then "matrix-ckv run -c ${files.config}". Keep the old log's files: they are its evidence.`);
+}
+
+interface CloseLogArguments extends WithConfig {
+  readonly successorKeys: string;
+  readonly yes?: true;
+}
+
+export async function runCloseLog({ config: file, successorKeys, yes }: CloseLogArguments): Promise<void> {
+  const { host, port } = loadConfig(file, process.env).listeners.api;
+  const response = await fetch(`http://${host}:${port}/v1/configuration`).catch(() => undefined);
+  if (response?.ok !== true) {
+    throw new CommandError(`nothing answers at ${host}:${port}: is "matrix-ckv run" running?`, 75);
+  }
+  const { origin } = parseConfiguration(await response.text());
+  if (yes !== true) {
+    const answer = await askOnTerminal(`This ends ${origin} for good. Type its name to go on`, "", "--yes");
+    if (answer !== origin) throw new CommandError("nothing was changed", 1);
+  }
+  if (!existsSync(successorKeys)) writeKeys(successorKeys, makeKeys());
+  const successor = nextOrigin(origin);
+  const log_key = vkeyOf(successor, readKeys(successorKeys).logSeed);
+  const { epoch } = (await operate(file, "close-log", { origin: successor, log_key })) as { readonly epoch: number };
+  print(`closed: epoch ${epoch} is the last of ${origin} and names ${log_key}.
+The secret keys of the successor are in ${successorKeys}: keep a copy offline.
+Next: stop the service, then "matrix-ckv init --successor-of ${file} --successor-keys ${successorKeys} -c <new directory>/config.yaml".`);
 }
 
 type Ask = (question: string, fallback: string | undefined, flag: string) => Promise<string>;
@@ -161,7 +222,7 @@ export async function runErase(userId: string, { config: file, from, to }: Erase
 }
 
 /** Asks the running service, which alone may write. */
-async function operate(file: string, command: "close" | "erase", body: object): Promise<unknown> {
+async function operate(file: string, command: "close" | "close-log" | "erase", body: object): Promise<unknown> {
   const response = await askOperator(loadConfig(file, process.env), command, body);
   return await response.json();
 }
@@ -169,7 +230,7 @@ async function operate(file: string, command: "close" | "erase", body: object): 
 /** An answer of the running service's private listener. Throws `CommandError` if it refuses, or nothing answers. */
 export async function askOperator(
   { listeners, registration }: Config,
-  command: "close" | "erase" | "backup",
+  command: "close" | "close-log" | "erase" | "backup",
   body: object,
 ): Promise<Response> {
   const { host, port } = listeners.metrics;

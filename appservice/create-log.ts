@@ -2,6 +2,7 @@
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { configurationHash } from "../shared/directory/configuration.ts";
+import type { Hash } from "../shared/crypto/hash.ts";
 import { utf8 } from "../shared/encoding.ts";
 import { changesHash } from "../shared/log/change-list.ts";
 import { signCheckpoint } from "../shared/log/checkpoint.ts";
@@ -23,7 +24,7 @@ import {
   LAYOUT_KEY,
   proofKey,
 } from "./store/records.ts";
-import { IntegrityError } from "./store/store.ts";
+import { IntegrityError, type KeyValue, type Store } from "./store/store.ts";
 
 /**
  * The stored form: a number that rises with every change of it, and the first version of matrix-ckv that has it, so that
@@ -56,29 +57,42 @@ export function databaseOf(dataDirectory: string): string {
   return `${dataDirectory}/db`;
 }
 
+/** The map with which a log begins, and what of it is still to be written. */
+export interface FirstMap {
+  readonly root: Hash;
+  readonly labels: number;
+  readonly puts: readonly KeyValue[];
+}
+
+/** Writes what comes before the head of a new log; whatever it leaves behind when it fails, nobody takes for a log. */
+export type FillLog = (store: Store) => Promise<FirstMap>;
+
+const emptyMap: FillLog = async () => await Promise.resolve({ root: EMPTY, labels: 0, puts: MapWriter.create() });
+
 /**
- * Writes a database with epoch 0 (no changes, the empty map) and its anchor. Throws if either is there already, or the
- * configuration is none.
+ * Writes a database with epoch 0 (no changes; the empty map, or the one that `fill` makes) and its anchor. Throws if either
+ * is there already, or the configuration is none.
  */
-export async function createLog(log: NewLog): Promise<void> {
+export async function createLog(log: NewLog, fill: FillLog = emptyMap): Promise<void> {
   const { dataDirectory, anchorFile, keysFile, configurationText, nowMs } = log;
   const [{ configuration }, keys] = [readSettings(configurationText), readKeys(keysFile)];
   const anchor = openAnchor(anchorFile);
   if (anchor.read() !== undefined) throw new Error(`${anchorFile} already anchors a log`);
   for (const directory of [dataDirectory, dirname(anchorFile)]) mkdirSync(directory, { recursive: true });
   const configured = configurationHash(configurationText);
+  const store = await createLevelStore(databaseOf(dataDirectory));
+  const map = await fill(store);
   const record = encodeEpochRecord({
     epoch: 0,
     timestampMs: nowMs,
-    labels: 0,
-    mapRoot: EMPTY,
+    labels: map.labels,
+    mapRoot: map.root,
     changesHash: changesHash(new Uint8Array()),
     configurationHash: configured,
   });
   const leaves = appendLeaf(emptyFrontier, epochLeafHash(record));
   const checkpoint = { origin: configuration.origin, size: 1, root: frontierRoot(LOG_DOMAINS, leaves.frontier) };
   const note = signCheckpoint(checkpoint, { seed: keys.logSeed });
-  const store = await createLevelStore(databaseOf(dataDirectory));
   await store.commit({
     expect: [{ key: HEAD_KEY, value: undefined }],
     puts: [
@@ -86,11 +100,11 @@ export async function createLog(log: NewLog): Promise<void> {
       { key: configurationKey(configured), value: utf8(configurationText) },
       { key: epochKey(0), value: encodeEpoch({ record, settlingEpoch: 0 }) },
       { key: HEAD_KEY, value: encodeHead({ epoch: 0, note }) },
-      { key: proofKey(0), value: EMPTY },
+      { key: proofKey(0), value: map.root },
       ...leaves.puts,
-      ...MapWriter.create(),
+      ...map.puts,
     ],
   });
   await store.close();
-  anchor.replace(undefined, note);
+  await anchor.replace(undefined, note);
 }

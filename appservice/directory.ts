@@ -25,7 +25,7 @@ import { MAX_VERSIONS_PER_REQUEST, SETTLED_MAPS_KEPT_MS } from "../shared/parame
 import { ApiError } from "./api-error.ts";
 import { base64, pathBase64 } from "./base64.ts";
 import type { Bundle } from "./bundle.ts";
-import { dumpPage } from "./dump.ts";
+import { dumpPage, successionPage } from "./dump.ts";
 import type { IndexProver } from "./native-vrf.ts";
 import { lookupText } from "./lookup-text.ts";
 import { readChanges } from "./store/change-lists.ts";
@@ -41,6 +41,7 @@ import {
   parseEpoch,
   parseUser,
   parseVersion,
+  PREDECESSOR_KEY,
   proofKey,
   userKey,
   versionKey,
@@ -163,6 +164,22 @@ export class Directory {
     return this.#at(async (bundle) => {
       const isFinal = epoch === bundle.epoch && parseConfiguration(bundle.configurationText).successor !== undefined;
       return isFinal || isKept(bundle, epoch) ? await dumpPage(bundle.mapAt(epoch), after) : undefined;
+    });
+  }
+
+  /** How the log before this one ended: JSON of a Predecessor; undefined if there was none. */
+  predecessor(): Promise<string | undefined> {
+    return this.#at(({ reads }) => {
+      const text = reads.get(PREDECESSOR_KEY);
+      return text === undefined ? undefined : fromUtf8(text);
+    });
+  }
+
+  /** A page of the users that were taken over, while the map of epoch 0 is kept. */
+  succession(after: Hash | undefined): Promise<Uint8Array | undefined> {
+    return this.#at(async (bundle) => {
+      if (bundle.reads.get(PREDECESSOR_KEY) === undefined || !isKept(bundle, 0)) return undefined;
+      return await successionPage(bundle.reads, bundle.mapAt(0), after);
     });
   }
 

@@ -2,6 +2,7 @@
 import { constants, existsSync, readFileSync, statSync } from "node:fs";
 import { access, statfs } from "node:fs/promises";
 import { parse } from "yaml";
+import { originOf } from "../shared/log/checkpoint.ts";
 import { MATRIX_NAMES } from "../shared/messages.ts";
 import type { WellKnown } from "../shared/messages.ts";
 import type { Config } from "./config.ts";
@@ -133,8 +134,10 @@ async function examineClock(url: string, nowMs: () => number): Promise<Finding> 
 }
 
 /** Clients find the log by it; whoever serves it, the homeserver's own answer is the one that can be asked from here. */
-async function examineWellKnown({ homeserver: { url, serverName }, serviceUrl, keys }: Config): Promise<Finding> {
-  const wanted = wellKnownWanted(serverName, serviceUrl, keys);
+async function examineWellKnown(config: Config): Promise<Finding> {
+  const { homeserver, serviceUrl } = config;
+  const { url } = homeserver;
+  const wanted = wellKnownWanted(config);
   if (wanted instanceof KeysFileError) return unknown("well-known", wanted.message);
   const served = await fetch(`${url}/.well-known/matrix/client`, { signal: AbortSignal.timeout(10_000) }).then(
     (response) => (response.ok ? response.json() : undefined),
@@ -151,13 +154,18 @@ ${wellKnownLines(wanted)}`,
   );
 }
 
-function wellKnownWanted(serverName: string, serviceUrl: string, keysFile: string): WellKnown | KeysFileError {
+function wellKnownWanted({ homeserver, serviceUrl, keys, anchor }: Config): WellKnown | KeysFileError {
   try {
-    return wellKnownOf(serverName, serviceUrl, readKeys(keysFile));
+    return wellKnownOf(originIn(anchor) ?? originOf(homeserver.serverName, 1), serviceUrl, readKeys(keys));
   } catch (error) {
     if (error instanceof KeysFileError) return error;
     throw error;
   }
+}
+
+/** The origin of the log whose newest head is in the anchor: the first line of the note. */
+function originIn(anchor: string): string | undefined {
+  return existsSync(anchor) ? readFileSync(anchor, "utf8").split("\n")[0] : undefined;
 }
 
 function adviceForToken(error: HomeserverError, registration: string): string {

@@ -6,7 +6,7 @@ import { publicKeyOf } from "../shared/crypto/ed25519.ts";
 import { ED25519_KEY, formatVkey } from "../shared/crypto/signed-note.ts";
 import { vrfPublicKey } from "../shared/crypto/vrf.ts";
 import { encodeUnpadded } from "../shared/encoding.ts";
-import { formatConfiguration, parseConfiguration } from "../shared/directory/configuration.ts";
+import { formatConfiguration, parseConfiguration, type LogReference } from "../shared/directory/configuration.ts";
 import { originOf } from "../shared/log/checkpoint.ts";
 import type { WellKnown } from "../shared/messages.ts";
 import {
@@ -84,18 +84,24 @@ export async function init(options: InitOptions, nowMs: number): Promise<NewLog>
   checkBounds("--settle-ms", options.settleMs, SETTLE_BOUNDS);
   checkBounds("--heartbeat-ms", options.heartbeatMs, HEARTBEAT_BOUNDS);
   checkBounds("--merge-delay-ms", options.mergeDelayMs, MERGE_DELAY_BOUNDS);
-  const keys = { logSeed: randomBytes(32), vrfSeed: randomBytes(32), promiseSeed: randomBytes(32) };
-  const configurationText = configurationOf(options, keys);
+  const keys = makeKeys();
+  const origin = originOf(options.serverName, 1);
+  const configurationText = configurationOf(options, keys, origin);
   for (const path of paths) mkdirSync(dirname(path), { recursive: true });
   writeKeys(files.keys, keys);
   const { data: dataDirectory, anchor: anchorFile, keys: keysFile } = files;
   await createLog({ dataDirectory, anchorFile, keysFile, configurationText, nowMs });
   writeNew(files.registration, registrationOf(options), 0o600);
   writeNew(files.config, configYaml(options, files), 0o644);
-  return { files, wellKnown: wellKnownOf(options.serverName, options.serviceUrl, keys) };
+  return { files, wellKnown: wellKnownOf(origin, options.serviceUrl, keys) };
 }
 
-function filesOf({ config, data }: InitOptions): InitFiles {
+export function makeKeys(): LogKeys {
+  return { logSeed: randomBytes(32), vrfSeed: randomBytes(32), promiseSeed: randomBytes(32) };
+}
+
+/** Where the files of a log go: beside its config.yaml. */
+export function filesOf({ config, data }: Pick<InitOptions, "config" | "data">): InitFiles {
   const beside = (name: string): string => resolve(dirname(config), name);
   return {
     config: resolve(config),
@@ -111,30 +117,39 @@ function checkBounds(option: string, value: number, { minimum, maximum }: Bounds
   throw new InitError(`${option} must be a whole number from ${minimum} to ${maximum}`);
 }
 
-function writeNew(path: string, text: string, mode: number): void {
+/** Throws when the file is there. */
+export function writeNew(path: string, text: string, mode: number): void {
   writeFileSync(path, text, { flag: "wx", mode, flush: true });
 }
 
+/** Verifier key of a log by its origin and seed. */
+export function vkeyOf(origin: string, seed: Uint8Array): string {
+  return formatVkey({ name: origin, type: ED25519_KEY, publicKey: publicKeyOf(seed) });
+}
+
 /** Canonical text of the configuration of a new log. */
-function configurationOf(options: InitOptions, { logSeed, vrfSeed, promiseSeed }: LogKeys): string {
+export function configurationOf(
+  options: Pick<InitOptions, "serverName" | "serviceUrl" | "settleMs" | "heartbeatMs" | "mergeDelayMs">,
+  { logSeed, vrfSeed, promiseSeed }: LogKeys,
+  origin: string,
+  predecessor?: LogReference,
+): string {
   const { serverName, serviceUrl, settleMs, heartbeatMs, mergeDelayMs } = options;
-  const origin = originOf(serverName, 1);
-  const vkey = (name: string, seed: Uint8Array): string =>
-    formatVkey({ name, type: ED25519_KEY, publicKey: publicKeyOf(seed) });
   const text = formatConfiguration({
     format_version: 1,
     origin,
-    log_key: vkey(origin, logSeed),
+    log_key: vkeyOf(origin, logSeed),
     vrf_key: encodeUnpadded(vrfPublicKey(vrfSeed)),
     vrf_suite: "ECVRF-EDWARDS25519-SHA512-TAI",
     settle_ms: settleMs,
     merge_delay_ms: mergeDelayMs,
     heartbeat_ms: heartbeatMs,
-    promise_key: vkey(`${origin}/promise`, promiseSeed),
+    promise_key: vkeyOf(`${origin}/promise`, promiseSeed),
     service_url: serviceUrl,
     rooms: { epochs: `#${EPOCHS_ALIAS}:${serverName}`, members: `#${MEMBERS_ALIAS}:${serverName}` },
     witnesses: [],
     auditors: [],
+    ...(predecessor === undefined ? {} : { predecessor }),
   });
   parseConfiguration(text);
   return text;
@@ -152,7 +167,8 @@ function registrationOf({ appserviceUrl, serverName }: InitOptions): string {
   return formatRegistration(registration, serverName);
 }
 
-function configYaml(options: InitOptions, files: InitFiles): string {
+/** The text of config.yaml, with its comments. */
+export function configYaml(options: InitOptions, files: InitFiles): string {
   const path = (file: string): string => JSON.stringify(relative(dirname(files.config), file));
   const { homeserverUrl, serverName, serviceUrl, ports } = options;
   return `# Configuration of matrix-ckv. Paths are relative to this file. Every value may also be set by the environment:

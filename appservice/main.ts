@@ -3,7 +3,16 @@
 import { Command, InvalidArgumentError } from "commander";
 import { runAudit, runVerifyEvidence, runWitness } from "./commands-independent.ts";
 import { runBackup, runRestore } from "./commands-backup.ts";
-import { runClose, runDoctor, runErase, runFsck, runInit, runService, runStatus } from "./commands-service.ts";
+import {
+  runClose,
+  runCloseLog,
+  runDoctor,
+  runErase,
+  runFsck,
+  runInit,
+  runService,
+  runStatus,
+} from "./commands-service.ts";
 
 /** After a failure, what still runs is waited for no longer. */
 const EXIT_LIMIT_MS = 5_000;
@@ -50,6 +59,9 @@ function addServiceCommands(command: Command): void {
     .option("--appservice-port <port>", "port of listeners.appservice", integer, 9009)
     .option("--api-port <port>", "port of listeners.api", integer, 9010)
     .option("--metrics-port <port>", "port of listeners.metrics", integer, 9011)
+    .option("--successor-of <file>", "take over the log of this configuration, which has ended and must not run")
+    .option("--successor-keys <file>", "the keys that its final epoch names; made by close-log")
+    .option("--without-final-epoch", "its keys or its newest epochs are lost: clients will be warned")
     .option("-y, --yes", "ask nothing")
     .action(runInit);
   command
@@ -99,6 +111,13 @@ function addServiceCommands(command: Command): void {
     .requiredOption("--to <version>", "last version", integer)
     .option(...CONFIG)
     .action(runErase);
+  command
+    .command("close-log")
+    .description("end the log for good by an epoch that names its successor; the service must run")
+    .requiredOption("--successor-keys <file>", "the successor's keys; made when missing")
+    .option("-y, --yes", "ask nothing")
+    .option(...CONFIG)
+    .action(runCloseLog);
   command
     .command("close <user-id>")
     .description("end the log of an account for good, by a last version without keys")

@@ -5,6 +5,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import type { LogReference } from "../shared/directory/configuration.ts";
 import { parseJson } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { parseShape, parseUserId, type Shape } from "../shared/messages.ts";
@@ -13,13 +14,17 @@ import type { Listener } from "./config.ts";
 import type { Metrics } from "./metrics.ts";
 
 const MAX_BODY_BYTES = 16_384;
-const OPERATOR_ROUTES: readonly string[] = ["POST /operator/close", "POST /operator/erase", "POST /operator/backup"];
+const OPERATOR_ROUTES: readonly string[] = ["close", "close-log", "erase", "backup"].map(
+  (name) => `POST /operator/${name}`,
+);
 
 /** What only the operator may do. All throw Errors whose message is for the operator. */
 export interface OperatorSide {
   /** Merges the last version of an account. */
   closeAccount(userId: string): Promise<{ readonly version: number; readonly epoch: number }>;
   eraseVersions(userId: string, versions: readonly number[]): Promise<void>;
+  /** Ends the log for good; resolves to its final epoch. */
+  closeLog(successor: LogReference): Promise<number>;
   /** The bytes of a backup. */
   backUp(): AsyncIterable<Uint8Array>;
 }
@@ -33,6 +38,16 @@ export interface PrivateParts {
 
 const VERSION: Shape = { type: "integer", minimum: 1, maximum: Number.MAX_SAFE_INTEGER };
 const VERSIONS: Shape = { type: "array", items: VERSION, maxItems: 1_000 };
+
+const SUCCESSOR: Shape = {
+  type: "object",
+  properties: {
+    origin: { type: "string", minLength: 1, maxLength: 300 },
+    log_key: { type: "string", minLength: 1, maxLength: 512 },
+  },
+  required: ["origin", "log_key"],
+  additionalProperties: false,
+};
 
 /** Listens until `signal` is aborted. Returns the port. */
 export async function servePrivately(parts: PrivateParts, listener: Listener, signal: AbortSignal): Promise<number> {
@@ -84,6 +99,9 @@ async function operate(
   route: string,
   body: { readonly [name: string]: unknown },
 ): Promise<object> {
+  if (route === "POST /operator/close-log") {
+    return { epoch: await operator.closeLog(parseShape(SUCCESSOR, body, "successor") as LogReference) };
+  }
   const userId = parseUserId(body["user_id"]);
   if (route === "POST /operator/close") return await operator.closeAccount(userId);
   await operator.eraseVersions(userId, parseShape(VERSIONS, body["versions"], "versions") as readonly number[]);

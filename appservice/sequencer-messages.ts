@@ -74,6 +74,8 @@ export interface SequencerCalls {
   ): { note: string; opening: Uint8Array; entry: Uint8Array; version: number } | undefined;
   acknowledge(userId: string, version: number, historyRoot: Uint8Array, signature: Uint8Array): undefined;
   erase(userId: string, versions: readonly number[], nowMs: number): undefined;
+  /** Users of whom an epoch at `nowMs` could merge something. */
+  mergeable(nowMs: number): number;
   succeed(successor: LogReference): undefined;
   judge(room: string, wasPosted: boolean): { refusal: string | undefined };
   /**

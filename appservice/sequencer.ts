@@ -253,17 +253,35 @@ export class Sequencer {
     return this.submit({ userId, entry: closedEntry(userId), observedMs: this.#parts.options.clock.now() });
   }
 
-  /** Ends the log with an epoch that names its successor. Resolves when that is published; nothing is signed afterwards. */
-  async closeLog(successor: LogReference): Promise<void> {
+  /**
+   * Ends the log with an epoch that names its successor, after which every promise is kept: what one epoch can't hold is
+   * merged before. Resolves to that epoch when it is published; nothing is signed afterwards.
+   */
+  async closeLog(successor: LogReference): Promise<number> {
     if (this.#reason !== undefined) throw new Error(this.#reason);
-    const { thread, publication } = this.#parts;
+    const { thread, publication, options } = this.#parts;
     this.#refuse(CLOSED);
     await this.#running;
+    while ((await thread.call("mergeable", options.clock.now())) > (options.maxChanges ?? MAX_CHANGES_PER_EPOCH)) {
+      await this.#closeSurely();
+    }
     await thread.call("succeed", successor);
-    const { closed, problem } = await thread.call("closeEpoch", this.#parts.options.clock.now());
-    if (!closed) throw new Error(problem ?? "the clock has not advanced since the last epoch");
+    await this.#closeSurely();
     await thread.call("flush");
     await publication.reached(publication.newestEpoch);
+    return publication.newestEpoch;
+  }
+
+  /** One epoch more, as soon as the time has advanced. */
+  async #closeSurely(): Promise<void> {
+    const { thread, options } = this.#parts;
+    for (;;) {
+      const { closed, problem } = await thread.call("closeEpoch", options.clock.now());
+      if (closed) return;
+      if (problem !== undefined) throw new Error(problem);
+      await options.clock.sleep(1, options.signal);
+      options.signal.throwIfAborted();
+    }
   }
 
   /**

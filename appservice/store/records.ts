@@ -323,6 +323,12 @@ export function chunkKey(epoch: number, chunk: number): Uint8Array {
   return numberKey("c", epoch, chunk);
 }
 
+/** The key in the next log of a piece that has this one here. */
+export function carriedChunkKey(key: Uint8Array): Uint8Array {
+  const [place = 0, chunk = 0] = numbersOfKey(key);
+  return chunkKey(place + EPOCHS, chunk);
+}
+
 /** Key of the piece that holds a row, and which row of it. */
 export function chunkOf(position: Position): { readonly key: Uint8Array; readonly row: number } {
   const row = rowOf(position);

@@ -184,6 +184,12 @@ export class LyingLog {
       dump: async () => {
         await later(undefined);
       },
+      predecessor: async () => {
+        await later(undefined);
+      },
+      succession: async () => {
+        await later(undefined);
+      },
       settlingRecords: async (epoch, at) => await later(log.settlingRecords(epoch, at)),
       configuration: async () => await later(log.configurationText),
     };
