@@ -157,6 +157,15 @@ export class LogWriter {
     return this.#pending.mergeableUsers(nowMs);
   }
 
+  /** Whether nothing is known of a user, so that `prepare` should bring the proof of its index. */
+  isUnknown(userId: string): boolean {
+    return (
+      this.#pending.merged(userId) === undefined &&
+      !this.#prepared.has(userId) &&
+      this.#reads.get(userKey(userId)) === undefined
+    );
+  }
+
   /** Takes a proof for the first change of a user. */
   prepare(userId: string, proof: VrfProof): void {
     this.#prepared.set(userId, proof);

@@ -1,12 +1,17 @@
 /** Proves many indices at once, in threads that start with the first of them. */
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
+import { HASH_BYTES } from "../shared/crypto/hash.ts";
+import { VRF_PROOF_BYTES } from "../shared/crypto/vrf.ts";
 import type { VrfProof } from "../shared/crypto/vrf.ts";
 
 const THREAD = new URL(`./vrf-thread${extname(import.meta.url)}`, import.meta.url);
 const THREADS = 2;
 /** User ids sent to a thread at once. */
 const BATCH = 16;
+
+/** What a thread answers for each user id: its index and the proof of that. */
+export const PROVEN_BYTES: number = HASH_BYTES + VRF_PROOF_BYTES;
 
 interface Request {
   readonly userId: string;
@@ -59,11 +64,10 @@ export class ProverPool {
   }
 
   #send(worker: Worker, requests: readonly Request[]): void {
-    worker.once("message", (proofs: readonly VrfProof[]) => {
-      requests.forEach(({ resolve, reject }, i) => {
-        const proof = proofs[i];
-        if (proof === undefined) reject(new Error("a proof is missing"));
-        else resolve(proof);
+    worker.once("message", (proofs: Uint8Array) => {
+      requests.forEach(({ resolve }, i) => {
+        const [start, end] = [PROVEN_BYTES * i, PROVEN_BYTES * (i + 1)];
+        resolve({ index: proofs.slice(start, start + HASH_BYTES), proof: proofs.slice(start + HASH_BYTES, end) });
       });
       this.#idle.push(worker);
       this.#dispatch();

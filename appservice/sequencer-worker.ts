@@ -159,7 +159,8 @@ class SequencerThread {
     const writer = this.#writer;
     return {
       newestEntry: async (userId) => {
-        await this.#proving.get(userId);
+        // The proof is needed for whoever is asked about: its first change mostly follows.
+        await (this.#proving.get(userId) ?? (writer.isUnknown(userId) ? this.#prove(userId) : undefined));
         return writer.newestEntry(userId);
       },
       promise: async (userId, nowMs) => {
