@@ -6,6 +6,7 @@
 import { parseArgs } from "node:util";
 import { bigLog } from "./big-log.ts";
 import { calibrate } from "./calibration.ts";
+import { measureBounds } from "./client/bounds.ts";
 import { measureBundles } from "./client/bundles.ts";
 import { measureVerify } from "./client/verify.ts";
 import { measureWeight } from "./client/weight.ts";
@@ -45,6 +46,7 @@ const ofLog: readonly (readonly [string, (log: OwnLog) => Promise<readonly Figur
 const ofClient: readonly (readonly [string, () => Promise<readonly Figure[]>])[] = [
   ["weight", measureWeight],
   ["verify", measureVerify],
+  ["bounds", measureBounds],
   ["bundles", measureBundles],
 ];
 const wanted = ([name]: readonly [string, unknown]): boolean => only?.includes(name) !== false;
