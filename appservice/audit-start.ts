@@ -1,15 +1,21 @@
-/** Where an auditor begins that does not begin at epoch 0: from a whole map, checked against the signed head. */
-import { encodeUnpadded, decodeUnpadded } from "../shared/encoding.ts";
+/** Where an auditor begins: at epoch 0, also of a log that took over another, or at a whole map, each checked against the signed head. */
+import type { Hash } from "../shared/crypto/hash.ts";
+import { parseVkey } from "../shared/crypto/signed-note.ts";
+import { compareBytes, decodeUnpadded, encodeHex, encodeUnpadded, equalBytes } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { parseConfiguration, type Configuration } from "../shared/directory/configuration.ts";
 import type { Checkpoint } from "../shared/log/checkpoint.ts";
+import { changesHash } from "../shared/log/change-list.ts";
 import { epochLeafHash, parseEpochRecord, type EpochRecord } from "../shared/log/epoch-record.ts";
 import { DUMP_PAGE_LEAVES, RootBuilder, type RootState } from "../shared/map/dump.ts";
 import type { MapLeaf } from "../shared/map/map-proof.ts";
 import { proveConsistency, verifyConsistency } from "../shared/merkle/consistency.ts";
 import { proveInclusion, verifyInclusion } from "../shared/merkle/inclusion.ts";
-import { frontierRoot, LOG_DOMAINS, nodesOfRange, type Frontier } from "../shared/merkle/tree.ts";
-import { startAuditAt, type AuditState } from "../shared/proofs/audit.ts";
+import { appendToFrontier, emptyFrontier, frontierRoot, LOG_DOMAINS, nodesOfRange } from "../shared/merkle/tree.ts";
+import type { Frontier } from "../shared/merkle/tree.ts";
+import { startAudit, startAuditAt, type AuditState } from "../shared/proofs/audit.ts";
+import { openPredecessor, parsePredecessor, parseSuccessionPage } from "../shared/proofs/succession.ts";
+import { SUCCESSION_PAGE_USERS } from "../shared/proofs/succession.ts";
 import { VerdictError } from "../shared/verdict-codes.ts";
 import { DataMissingError, type AuditSource } from "./audit-source.ts";
 
@@ -79,6 +85,71 @@ async function readLeaves(
     await save({ epoch, root: builder.state });
     onPage(builder.state.labels, record.labels);
   }
+}
+
+export interface SuccessionOptions {
+  readonly source: AuditSource;
+  readonly head: SignedHead;
+  /** Whether to begin although the log before has no final epoch that names this one. */
+  readonly acceptReplaced: boolean;
+  readonly onPage: (users: number, labels: number) => void;
+}
+
+/**
+ * The state after epoch 0 of a log that took over another: every leaf under the final head of that one stands in epoch 0
+ * with the same length and root. Throws DataMissingError; VerdictError where the two signed records alone contradict.
+ */
+export async function startSuccession(options: SuccessionOptions): Promise<AuditState> {
+  const { source, head, acceptReplaced } = options;
+  const bytes = await provenRecord(source, 0, head);
+  const record = parseEpochRecord(bytes);
+  const configuration = await source.configuration(record.configurationHash);
+  const { log_key, predecessor } = parseConfiguration(configuration);
+  if (predecessor === undefined) return startAudit(configuration);
+  const part = parsePredecessor(await source.text("/v1/predecessor"));
+  const old = openPredecessor(part, parseVkey(predecessor.log_key), log_key);
+  if (!old.isFinal && !acceptReplaced) {
+    const cause = `${predecessor.origin} has no final epoch that names this log (log-replaced)`;
+    throw new DataMissingError(`${cause}. Next: ask its operator why; --accept-replaced begins here all the same`);
+  }
+  if (record.labels !== old.record.labels) {
+    throw new VerdictError("audit-labels", "epoch 0 has another number of leaves than the log before had at its end");
+  }
+  if (!equalBytes(record.changesHash, changesHash(new Uint8Array()))) {
+    throw new VerdictError("audit-not-new", "epoch 0 has changes");
+  }
+  const mapRoot = await readSuccession(options, old.record);
+  const log = appendToFrontier(LOG_DOMAINS, emptyFrontier, epochLeafHash(bytes));
+  try {
+    return startAuditAt({ configuration, record: bytes, log, mapRoot, labels: record.labels });
+  } catch (error) {
+    // Where each user went is signed by nobody, so it is asked for again.
+    if (error instanceof VerdictError) throw new DataMissingError(`${error.message} (${error.code})`, { cause: error });
+    throw error;
+  }
+}
+
+/** The root of the new map, from pages that give the old one. Throws DataMissingError. */
+async function readSuccession({ source, onPage }: SuccessionOptions, old: EpochRecord): Promise<Hash> {
+  const before = new RootBuilder();
+  const leaves: MapLeaf[] = [];
+  while (leaves.length < old.labels) {
+    const after = before.state.last?.index;
+    const query = after === undefined ? "" : `?after=${encodeHex(after)}`;
+    const page = parseSuccessionPage(await source.bytes(`/v1/succession${query}`));
+    for (const { oldIndex, leaf } of page) {
+      before.add({ ...leaf, index: oldIndex });
+      leaves.push(leaf);
+    }
+    onPage(leaves.length, old.labels);
+    if (page.length < SUCCESSION_PAGE_USERS) break;
+  }
+  if (before.state.labels !== old.labels || !equalBytes(before.root(), old.mapRoot)) {
+    throw new DataMissingError("the users that were taken over do not give the map with which the log before ended");
+  }
+  const now = new RootBuilder();
+  for (const leaf of leaves.sort((a, b) => compareBytes(a.index, b.index))) now.add(leaf);
+  return now.root();
 }
 
 /** The bytes of a record, tied to the head. Throws DataMissingError. */

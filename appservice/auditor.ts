@@ -24,7 +24,7 @@ import { createForkEvidence, formatEvidence, type Evidence, type ProvenRecord } 
 import { VerdictError, type VerdictCode } from "../shared/verdict-codes.ts";
 import { judgeFailure, type FailedEpoch } from "./audit-evidence.ts";
 import { DataMissingError, type AuditSource } from "./audit-source.ts";
-import { checkBeginning, formatProgress, parseProgress, startFromDump } from "./audit-start.ts";
+import { checkBeginning, formatProgress, parseProgress, startFromDump, startSuccession } from "./audit-start.ts";
 import type { DumpProgress, DumpProgressJson, SignedHead } from "./audit-start.ts";
 import { replaceFile } from "./replace-file.ts";
 
@@ -41,6 +41,8 @@ export interface AuditorOptions {
   readonly cosigner: { readonly name: string; readonly seed: Uint8Array };
   /** Where to begin, if the state file does not say: epoch 0, or a checked dump of the map at this epoch. */
   readonly from?: number | "settling";
+  /** Whether to begin with a log that took over one without a final epoch. */
+  readonly acceptReplaced?: boolean;
   readonly nowMs: () => number;
   /** Told after each stretch of epochs. */
   readonly onProgress?: (what: string, done: number, of: number) => void;
@@ -227,33 +229,30 @@ export class Auditor {
   }
 
   async #begin(head: SignedHead): Promise<AuditState> {
-    const { source, from, logKey, onProgress } = this.#options;
-    const { progress } = this.#stored;
-    const state =
-      from === undefined && progress === undefined
-        ? await this.#beginAtZero(head)
-        : await startFromDump({
-            source,
-            head,
-            from: from ?? "settling",
-            progress,
-            save: async (next) => {
-              await this.#store({ progress: next });
-            },
-            onPage: (leaves, labels) => onProgress?.("read leaves", leaves, labels),
-          });
-    if (state.configuration.log_key !== logKey) {
+    const state = await this.#beginning(head);
+    if (state.configuration.log_key !== this.#options.logKey) {
       throw new DataMissingError("what answers here is another log than the one to audit");
     }
     await this.#store({ state, progress: undefined, from: state.record?.epoch ?? 0, head: head.note });
     return state;
   }
 
-  async #beginAtZero({ size }: SignedHead): Promise<AuditState> {
-    const { source } = this.#options;
-    const [first] = await source.records(0, size);
-    if (first === undefined) throw new DataMissingError("the log gives no epoch 0");
-    return startAudit(await source.configuration(parseEpochRecord(first).configurationHash));
+  async #beginning(head: SignedHead): Promise<AuditState> {
+    const { source, from, acceptReplaced = false, onProgress } = this.#options;
+    const { progress } = this.#stored;
+    const onPage = (done: number, of: number): void => onProgress?.("read leaves", done, of);
+    if (from !== undefined || progress !== undefined) {
+      const save = async (next: DumpProgress | undefined): Promise<void> => {
+        await this.#store({ progress: next });
+      };
+      return await startFromDump({ source, head, from: from ?? "settling", progress, save, onPage });
+    }
+    try {
+      return await startSuccession({ source, head, acceptReplaced, onPage });
+    } catch (error) {
+      if (!(error instanceof VerdictError)) throw error;
+      throw await this.#fault(error.code, error.message, undefined, { checkpoint: head.note });
+    }
   }
 
   /** The state after the epochs up to the end of one bundle, or of the log. */

@@ -48,6 +48,7 @@ interface AuditArguments {
   readonly key: string;
   readonly state: string;
   readonly from?: number | "settling";
+  readonly acceptReplaced?: true;
   readonly alert?: string;
   readonly matrixUser?: string;
   readonly matrixUrl?: string;
@@ -76,7 +77,7 @@ export async function runAudit(options: AuditArguments): Promise<void> {
 }
 
 function openAuditor(options: AuditArguments, seed: Uint8Array): Auditor {
-  const { serviceUrl: urls, logKey, name, state: stateFile, from } = options;
+  const { serviceUrl: urls, logKey, name, state: stateFile, from, acceptReplaced = false } = options;
   const account = accountOf(options);
   const session = account && (async (): Promise<string> => await openAuditSession(source.url, account));
   const source: AuditSource = new AuditSource({ urls, ...(session === undefined ? {} : { session }) });
@@ -85,7 +86,16 @@ function openAuditor(options: AuditArguments, seed: Uint8Array): Auditor {
     process.stderr.write(`${what}: ${done} of ${of}\n`);
   };
   const begin = from === undefined ? {} : { from };
-  return new Auditor({ source, logKey, stateFile, cosigner, nowMs: systemClock.now, onProgress, ...begin });
+  return new Auditor({
+    source,
+    logKey,
+    stateFile,
+    cosigner,
+    acceptReplaced,
+    nowMs: systemClock.now,
+    onProgress,
+    ...begin,
+  });
 }
 
 function accountOf({ matrixUser, matrixUrl, matrixToken }: AuditArguments): AuditorAccount | undefined {

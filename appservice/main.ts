@@ -139,6 +139,7 @@ function addIndependentCommands(command: Command): void {
       'begin at a checked dump of the map: a settling epoch, or "settling" for the newest',
       start,
     )
+    .option("--accept-replaced", "audit a log that took over another although that has no final epoch")
     .option("--alert <program>", "run it with a code and a file when the log has lied, or was refused for a day")
     .option("--matrix-user <user-id>", "where change lists are for named auditors: the auditor's account")
     .option("--matrix-url <url>", "its homeserver")

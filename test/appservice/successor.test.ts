@@ -3,11 +3,21 @@ import assert from "node:assert/strict";
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import type { Api } from "../../appservice/api-routes.ts";
+import { AuditSource } from "../../appservice/audit-source.ts";
+import { Auditor } from "../../appservice/auditor.ts";
+import { carryOver, openOldLog } from "../../appservice/carry-over.ts";
 import { loadConfig } from "../../appservice/config.ts";
+import { createLog, databaseOf } from "../../appservice/create-log.ts";
 import { fsck } from "../../appservice/fsck.ts";
+import { createApiServer } from "../../appservice/http-api.ts";
 import { init, makeKeys, vkeyOf, type InitFiles } from "../../appservice/init.ts";
 import { readKeys, writeKeys } from "../../appservice/keys-file.ts";
 import { startSequencer, type RunningLog } from "../../appservice/sequencer.ts";
+import { indexProver } from "../../appservice/native-vrf.ts";
+import { openLevelStore } from "../../appservice/store/level-store.ts";
 import { initSuccessor, nextOrigin, type SuccessorOptions } from "../../appservice/successor.ts";
 import { parseVkey } from "../../shared/crypto/signed-note.ts";
 import { parseConfiguration } from "../../shared/directory/configuration.ts";
@@ -19,6 +29,8 @@ import { TestUser } from "../support/test-user.ts";
 import { without } from "../support/without.ts";
 
 const USERS = Array.from({ length: 12 }, (_, i) => new TestUser(`@u${i}:example.org`, "LAPTOP"));
+
+const quiet = { error: () => undefined, warn: () => undefined, info: () => undefined, debug: () => undefined };
 
 describe("successor of a log", function () {
   this.timeout(60_000);
@@ -191,6 +203,118 @@ describe("successor of a log", function () {
       [undefined, undefined],
     );
     await first.sequencer.close();
+  });
+
+  describe("before an auditor", () => {
+    const cosigner = { name: "auditor.example", seed: new Uint8Array(32).fill(9) };
+    let end: AbortController;
+    beforeEach(() => {
+      end = new AbortController();
+    });
+    afterEach(() => {
+      end.abort();
+    });
+
+    /** An auditor of what answers in the name of this log, as `lie` changes it on the way. */
+    async function auditorOf(
+      log: RunningLog,
+      logKey: string,
+      lie: (path: string, body: Uint8Array) => Uint8Array = (_path, body) => body,
+      acceptReplaced = false,
+    ): Promise<Auditor> {
+      const write = { checkReader: () => undefined, notReady: () => [] };
+      const api = { write, read: log.directory } as unknown as Api;
+      const gate = {
+        userOf: () => "",
+        count: async () => {
+          await Promise.resolve();
+        },
+      };
+      const server = createApiServer({ api, gate, logger: quiet, serviceUrl: "http://x", answered: () => undefined });
+      server.listen({ port: 0, host: "127.0.0.1", signal: end.signal });
+      await once(server, "listening");
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+      const lying = (async (input: string): Promise<Response> => {
+        const answer = await fetch(input);
+        return new Response(
+          lie(new URL(input).pathname, new Uint8Array(await answer.arrayBuffer())) as BodyInit,
+          answer,
+        );
+      }) as typeof fetch;
+      const source = new AuditSource({ urls: [url], fetch: lying });
+      rmSync(at("audit.json"), { force: true });
+      rmSync(at("audit.json.fault.json"), { force: true });
+      const nowMs = (): number => clock.now();
+      return new Auditor({ source, logKey, stateFile: at("audit.json"), cosigner, nowMs, acceptReplaced });
+    }
+
+    it("holds: each leaf of the old map stands in epoch 0, and all that follows", async () => {
+      const { files, wellKnown } = await initSuccessor(options());
+      const log = await start(files);
+      const [first] = USERS;
+      assert.ok(first);
+      await change(log, first, "AUDITED");
+      const auditor = await auditorOf(log, wellKnown.log_key);
+      const note = await auditor.advance();
+      assert.match(note, /^example\.org\/ckv\/2\n[0-9]+\n[^]*— auditor\.example /);
+      assert.equal(auditor.from, 0);
+      await log.sequencer.close();
+    });
+
+    it("is asked again where a server says another user took a place, or the end was another", async () => {
+      const { files, wellKnown } = await initSuccessor(options());
+      const log = await start(files);
+      for (const [path, position] of [
+        ["/v1/succession", 3],
+        ["/v1/succession", 40],
+        ["/v1/succession", 71],
+        ["/v1/succession", 103],
+        ["/v1/predecessor", 60],
+      ] as const) {
+        const auditor = await auditorOf(log, wellKnown.log_key, (asked, body) =>
+          asked === path ? body.with(position, (body[position] ?? 0) ^ 1) : body,
+        );
+        await assert.rejects(auditor.advance(), { code: "audit-data-missing", exitCode: 75 }, `${path} ${position}`);
+      }
+      await log.sequencer.close();
+    });
+
+    it("is convicted by its own records where a user was left out", async () => {
+      const { files, wellKnown } = await initSuccessor(options());
+      const short = at("new/short");
+      const text = await (async (): Promise<string> => {
+        const log = await start(files);
+        const found = (await log.directory.configuration()) ?? "";
+        await log.sequencer.close();
+        return found;
+      })();
+      const oldStore = await openLevelStore(databaseOf(old.data));
+      const place = { dataDirectory: join(short, "data"), anchorFile: join(short, "anchor/head") };
+      const rest = { keysFile: at("keys-2.json"), configurationText: text, nowMs: clock.now() };
+      await createLog({ ...place, ...rest }, async (store) => {
+        const prove = indexProver(readKeys(at("keys-2.json")).vrfSeed);
+        const map = await carryOver(openOldLog(oldStore), store, prove, () => undefined);
+        return { root: map.root, labels: map.labels - 1, puts: [] };
+      });
+      await oldStore.close();
+      const lying = await start({ ...files, data: place.dataDirectory, anchor: place.anchorFile });
+      const auditor = await auditorOf(lying, wellKnown.log_key);
+      await assert.rejects(auditor.advance(), { code: "audit-labels", exitCode: 70 });
+      await lying.sequencer.close();
+    });
+
+    it("needs a word for a log before it that never ended", async () => {
+      const { files, wellKnown } = await initSuccessor(
+        without(options({ old: loadConfig(at("unclosed/config.yaml"), {}) }), "keysFile"),
+      );
+      const log = await start(files);
+      const refused = await auditorOf(log, wellKnown.log_key);
+      await assert.rejects(refused.advance(), { code: "audit-data-missing", message: /log-replaced.*Next: / });
+      const honest = (_path: string, body: Uint8Array): Uint8Array => body;
+      const accepted = await auditorOf(log, wellKnown.log_key, honest, true);
+      assert.match(await accepted.advance(), /— auditor\.example /);
+      await log.sequencer.close();
+    });
   });
 
   it("overwrites nothing, and does not run beside the old log", async () => {
