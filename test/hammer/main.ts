@@ -1,7 +1,7 @@
 /**
  * `npm run hammer`: the service as operators run it, under writers, readers, an auditor and an attacker at once. The
  * homeserver beside it is a fast stand-in (fast-homeserver.ts); everything else is real. Options: `--minutes 10`
- * (default 1), `--updates 100` per second, `--readers 100`, `--think-ms 2000`, `--json <file>`. Exit code 0 if everything
+ * (default 1), `--updates 100` per second, `--readers 100`, `--think-ms 4000`, `--json <file>`. Exit code 0 if everything
  * held, 1 if not.
  */
 import { fork } from "node:child_process";
@@ -27,7 +27,7 @@ const { values } = parseArgs({
     minutes: { type: "string", default: "1" },
     updates: { type: "string", default: "100" },
     readers: { type: "string", default: "100" },
-    "think-ms": { type: "string", default: "2000" },
+    "think-ms": { type: "string", default: "4000" },
     json: { type: "string", default: ".cache/hammer.json" },
   },
 });
