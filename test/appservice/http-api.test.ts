@@ -34,7 +34,7 @@ const api = {
     configuration: async (hash?: Uint8Array) => await Promise.resolve(hash === undefined ? "{}" : undefined),
   },
   write: {
-    session: async () => await Promise.resolve({ session: "good", user_id: ALICE, expires_in_ms: 1 }),
+    session: async (_request: unknown, address: string) => await Promise.resolve({ session: address, user_id: ALICE }),
     refresh: async () => {
       await Promise.resolve();
       throw new HomeserverError("POST /keys/query: with an as_token", 0);
@@ -93,6 +93,20 @@ describe("http-api", () => {
     const response = await post("/v1/lookup", { user_id: "@bob:example.org" });
     assert.deepEqual(await response.json(), { looked: "@bob:example.org" });
     assert.equal(response.headers.get("cache-control"), "no-store");
+  });
+
+  it("answers the same where Express finds the route", async () => {
+    for (const path of ["/v1/lookup?x=1", "/v1/lookup/", "/V1/lookup"]) {
+      const response = await post(path, { user_id: "@bob:example.org" });
+      assert.deepEqual(await response.json(), { looked: "@bob:example.org" }, path);
+      assert.equal((await post(path, { user_id: "@bob:example.org" }, {})).status, 401);
+    }
+  });
+
+  it("takes the address of who asks from a proxy on this machine", async () => {
+    const openid_token = { access_token: "t", token_type: "Bearer", matrix_server_name: "x.org", expires_in: 1 };
+    const asked = await post("/v1/session", { openid_token }, { "x-forwarded-for": "192.0.2.9, 198.51.100.7" });
+    assert.equal(((await asked.json()) as { session: string }).session, "198.51.100.7");
   });
 
   it("counts a batch as as many questions as it has users", async () => {
