@@ -100,6 +100,7 @@ async function* examineHomeserver(
   yield ok("homeserver", `${url} speaks ${reach.at(-1) ?? "no version"}`);
   yield await examineClock(url, nowMs);
   yield await examineWellKnown(config);
+  yield await examineOpenId(url);
   const whoami = await attempt(homeserver.whoami());
   if (whoami instanceof HomeserverError) {
     yield problem("as_token", adviceForToken(whoami, config.registration));
@@ -131,6 +132,24 @@ async function examineClock(url: string, nowMs: () => number): Promise<Finding> 
   return offMs > MAX_CLOCK_OFF_MS
     ? problem("clock", `this machine and the homeserver differ by ${Math.round(offMs / 1000)} s: set both by NTP`)
     : ok("clock", "agrees with the homeserver");
+}
+
+/** Sessions need it. A listener without the resource does not know the path; one with it refuses the token. */
+async function examineOpenId(url: string): Promise<Finding> {
+  const status = await fetch(`${url}/_matrix/federation/v1/openid/userinfo?access_token=doctor`, {
+    signal: AbortSignal.timeout(10_000),
+  }).then(
+    (response) => response.status,
+    () => undefined,
+  );
+  if (status === 401) return ok("openid", "the homeserver answers for OpenID tokens");
+  if (status !== 404) return unknown("openid", `the homeserver answers ${status ?? "nothing"} about OpenID tokens`);
+  return problem(
+    "openid",
+    `${url} does not answer for OpenID tokens, without which nobody gets a session. In homeserver.yaml add "openid" to the resources of that listener, and restart Synapse:
+listeners:
+  - resources: [{ names: [client, openid] }]`,
+  );
 }
 
 /** Clients find the log by it; whoever serves it, the homeserver's own answer is the one that can be asked from here. */
@@ -218,8 +237,15 @@ function mayOnlyBotSpeak(levels: { readonly [name: string]: unknown } | undefine
 function* examineOptions({ config, homeserverYaml }: DoctorOptions, registration: Registration): Iterable<Finding> {
   const needed = neededOptions(config, registration);
   if (homeserverYaml === undefined) {
-    const lines = needed.map(({ lines }) => lines).join("\n");
-    yield unknown("homeserver.yaml", `not examined (--homeserver-yaml <file> does). It must have:\n${lines}`);
+    const list = (optional: boolean): string =>
+      needed.flatMap((option) => (option.optional === optional ? [option.lines] : [])).join("\n");
+    yield unknown(
+      "homeserver.yaml",
+      `not examined: no API of Synapse tells these options, so run this with --homeserver-yaml <file> where the file can be read. It must have:
+${list(false)}
+and, only to enrol every new account by itself:
+${list(true)}`,
+    );
     return;
   }
   const yaml = readYaml(homeserverYaml);
