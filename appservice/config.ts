@@ -5,6 +5,7 @@ import { COSIGNATURE_KEY, parseVkey, type NoteKey } from "../shared/crypto/signe
 import { encodeHex } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { isMap, isScalar, LineCounter, parseDocument, type Document, type Pair, type YAMLMap } from "yaml";
+import { strangeKeyAt } from "./yaml-keys.ts";
 
 export interface Listener {
   readonly host: string;
@@ -153,6 +154,11 @@ function readSettings(source: string, file: string, env: NodeJS.ProcessEnv): Rea
   const document = parseDocument(source, { lineCounter: lines, uniqueKeys: true });
   const reader = new SettingsReader(file, lines, env);
   for (const error of document.errors) reader.report(error.message.split("\n")[0] ?? "no YAML", error.pos[0]);
+  const strange = strangeKeyAt(document);
+  if (strange !== undefined) {
+    reader.report("a key must be a plain text", strange);
+    return { settings: {}, reader };
+  }
   const settings = reader.section(SETTINGS, rootMap(document), []);
   reader.checkEnvironment();
   return { settings, reader };

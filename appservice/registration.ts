@@ -1,5 +1,6 @@
 /** The appservice registration: what the homeserver must know of this service. Narrow on purpose; never `@.*`. */
-import { LineCounter, parse, YAMLError } from "yaml";
+import { LineCounter, parseDocument } from "yaml";
+import { strangeKeyAt } from "./yaml-keys.ts";
 
 /** Localpart of the user that speaks in the rooms. */
 export const BOT_LOCALPART = "ckv";
@@ -73,11 +74,14 @@ export function parseRegistration(source: string): Registration {
 /** The messages of the YAML parser quote the file, which holds secrets. */
 function valueOf(source: string): { readonly [name: string]: unknown } | null {
   const lines = new LineCounter();
+  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false, logLevel: "error" });
+  const problemAt = document.errors[0]?.pos[0] ?? strangeKeyAt(document);
+  if (problemAt !== undefined) {
+    throw new Error(`the registration can't be read (line ${String(lines.linePos(problemAt).line)})`);
+  }
   try {
-    const options = { lineCounter: lines, prettyErrors: false, logLevel: "error" } as const;
-    return parse(source, options) as { readonly [name: string]: unknown } | null;
-  } catch (error) {
-    const at = error instanceof YAMLError ? ` (line ${String(lines.linePos(error.pos[0]).line)})` : "";
-    throw new Error(`the registration is no YAML${at}`);
+    return document.toJS() as { readonly [name: string]: unknown } | null;
+  } catch {
+    throw new Error("the registration can't be read: leave out references (&, *)");
   }
 }

@@ -25,8 +25,8 @@ const INPUT_BYTES = 4_096;
 const STUCK_MS = 600_000;
 /** The arithmetic of curves has no branches to explore, and is many times slower when they are counted. */
 const UNCOUNTED = "curves";
-/** How the fuzzer ends that found something: an exception, or an input that hung. */
-const FOUND: readonly number[] = [77, 70];
+/** How the fuzzer ends that found something: an exception, an input that hung, or one that took all memory. */
+const FOUND: readonly number[] = [77, 70, 71];
 
 export interface Outcome {
   readonly target: string;
@@ -63,12 +63,14 @@ export async function runTarget(name: string, seconds: number, say: (line: strin
   }
   const module = await bundle(name, directory);
   const maxBytes = Math.max(INPUT_BYTES, ...seeds.map(({ length }) => Math.ceil(length * 1.5)));
+  const mode = target.inTurns === true ? [] : ["--sync"];
   const limits = [`-max_len=${maxBytes}`, "-rss_limit_mb=1024", `-report_slow_units=${STUCK_MS / 1_000}`];
   const started = performance.now();
   const { progress, status, output } = await fuzz(
     [
       module,
       working,
+      ...mode,
       "--",
       ...limits,
       `-max_total_time=${seconds}`,
@@ -84,11 +86,11 @@ export async function runTarget(name: string, seconds: number, say: (line: strin
     throw new Error(`${name}: the fuzzer ended with status ${status}:\n${output}`);
   const findings = readDirectory(found);
   if (FOUND.includes(status)) say(`${name}: FOUND\n${output}`);
-  addRegressions(name, findings);
+  if (findings.length > 0) addRegressions(name, findings);
   const kept =
     findings.length > 0
       ? readInputs("corpus", name)
-      : await keepCorpus(name, { module, working, merged, limits }, seeds);
+      : await keepCorpus(name, { module, working, merged, mode, limits }, seeds);
   return {
     target: name,
     seconds: tookSeconds,
@@ -108,8 +110,8 @@ async function bundle(name: string, directory: string): Promise<string> {
     `import { withoutHang } from ${JSON.stringify(helpers)};
 import { target } from ${JSON.stringify(file)};
 const run = withoutHang(target);
-target.seeds().forEach(run);
-export function fuzz(input) { run(input); }
+for (const seed of target.seeds()) await run(seed);
+export function fuzz(input) { return run(input); }
 `,
   );
   await build({
@@ -142,7 +144,7 @@ async function fuzz(
   tell: (line: string) => void,
 ): Promise<{ readonly progress: Progress; readonly status: number; readonly output: string }> {
   const [module = "", directory = "", ...rest] = args;
-  const options = ["--sync", `--timeout=${STUCK_MS}`, "-i", "*", "-e", "node_modules", "-e", `${UNCOUNTED}.mjs`];
+  const options = [`--timeout=${STUCK_MS}`, "-i", "*", "-e", "node_modules", "-e", `${UNCOUNTED}.mjs`];
   const child = spawn(process.execPath, [jazzer, module, directory, ...options, ...rest], {
     cwd: repository,
     env: { ...process.env, NODE_OPTIONS: `--import=${join(import.meta.dirname, "addon.ts")}` },
@@ -177,16 +179,20 @@ interface Merge {
   readonly module: string;
   readonly working: string;
   readonly merged: string;
+  readonly mode: readonly string[];
   readonly limits: readonly string[];
 }
 
 /** The fewest inputs that reach all that was reached, of them the shortest: they replace what was kept. */
 async function keepCorpus(
   name: string,
-  { module, working, merged, limits }: Merge,
+  { module, working, merged, mode, limits }: Merge,
   seeds: readonly Uint8Array[],
 ): Promise<readonly Uint8Array[]> {
-  const { status, output } = await fuzz([module, merged, working, "--", "-merge=1", ...limits], () => undefined);
+  const { status, output } = await fuzz(
+    [module, merged, working, ...mode, "--", "-merge=1", ...limits],
+    () => undefined,
+  );
   if (status !== 0) throw new Error(`${name}: merging ended with status ${status}:\n${output}`);
   const isSeed = new Set(seeds.map((seed) => Buffer.from(seed).toString("base64")));
   const inputs = readDirectory(merged)

@@ -137,8 +137,7 @@ function base64Bytes(text: string): Uint8Array | undefined {
 /** One bit flipped, a piece cut out, or bytes put in. */
 export function changedBytes(bytes: Uint8Array, kind: number, choices: Choices): Uint8Array {
   const at = choices.below(bytes.length);
-  if (kind === 0)
-    return bytes.with(Math.min(at, Math.max(0, bytes.length - 1)), (bytes[at] ?? 0) ^ (1 << choices.below(8)));
+  if (kind === 0) return bytes.length === 0 ? bytes : bytes.with(at, (bytes[at] ?? 0) ^ (1 << choices.below(8)));
   const size = [1, 32, 64, 72][choices.below(4)] ?? 1;
   const before = bytes.slice(0, at);
   if (kind === 1) return Uint8Array.of(...before, ...bytes.slice(at + size));

@@ -10,7 +10,7 @@ describe("fuzz inputs: seeds, corpus and former findings", () => {
     it(name, async () => {
       const { target } = (await import(`./targets/${file}`)) as { readonly target: FuzzTarget };
       for (const input of [...target.seeds(), ...readInputs("corpus", name), ...readInputs("regressions", name)]) {
-        target.run(input);
+        await target.run(input);
       }
       assertUnpolluted();
     });

@@ -9,21 +9,28 @@ import { VerdictError } from "../../shared/verdict-codes.ts";
 export interface FuzzTarget {
   /** Inputs that reach deep, from which the fuzzer starts. */
   readonly seeds: () => readonly Uint8Array[];
-  /** Takes any bytes. Throws when the parser broke its contract. */
-  readonly run: (input: Uint8Array) => void;
+  /** Takes any bytes. Throws, or rejects, when the parser broke its contract. */
+  readonly run: (input: Uint8Array) => void | Promise<void>;
+  /** Set: `run` waits for something, so the fuzzer must give it turns of the event loop; else it is run without any. */
+  readonly inTurns?: true;
 }
 
 /** CPU time in ms, of all threads, that one input may take: more is a hang. */
 const HANG_MS = 1_000;
 
 /** `target.run`, and an input that takes over a second of CPU time is a finding. */
-export function withoutHang({ run }: FuzzTarget): (input: Uint8Array) => void {
-  return (input) => {
+export function withoutHang({ run }: FuzzTarget): FuzzTarget["run"] {
+  return (input): void | Promise<void> => {
     const started = process.cpuUsage();
-    run(Uint8Array.from(input));
-    const { user, system } = process.cpuUsage(started);
-    const spentMs = (user + system) / 1_000;
-    assert(spentMs <= HANG_MS, `${input.length} bytes took ${Math.round(spentMs)} ms`);
+    const checkTime = (): void => {
+      const { user, system } = process.cpuUsage(started);
+      const spentMs = (user + system) / 1_000;
+      assert(spentMs <= HANG_MS, `${input.length} bytes took ${Math.round(spentMs)} ms`);
+    };
+    const running = run(Uint8Array.from(input));
+    if (running instanceof Promise) return running.then(checkTime);
+    checkTime();
+    return undefined;
   };
 }
 
