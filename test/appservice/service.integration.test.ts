@@ -10,10 +10,12 @@ import { acknowledgementMessage } from "../../appservice/account-requests.ts";
 import { systemClock } from "../../appservice/clock.ts";
 import { loadConfig } from "../../appservice/config.ts";
 import { examine } from "../../appservice/doctor.ts";
-import { init, type InitFiles } from "../../appservice/init.ts";
+import { init, makeKeys, vkeyOf, type InitFiles } from "../../appservice/init.ts";
+import { readKeys, writeKeys } from "../../appservice/keys-file.ts";
 import type { Logger } from "../../appservice/logger.ts";
 import { parseRegistration } from "../../appservice/registration.ts";
 import { runService, type RunningService } from "../../appservice/service.ts";
+import { initSuccessor, nextOrigin } from "../../appservice/successor.ts";
 import { publicKeyOf, signEd25519 } from "../../shared/crypto/ed25519.ts";
 import { openCosignatures } from "../../shared/crypto/cosignature.ts";
 import { openPromise } from "../../shared/proofs/promise.ts";
@@ -403,5 +405,45 @@ describe("the service on a real homeserver", function () {
       log.lines.filter((line) => line.includes("failed")),
       [],
     );
+  });
+
+  it("ends in an epoch that names its successor, which goes on with every history", async () => {
+    const { account, keys, session } = await makeUser("zoe");
+    await uploadKeys(account, keys);
+    await enrol(account, session);
+    const { leaf: was } = await versionOf(session, account.userId, 1);
+    assert.ok(was);
+    const keysFile = join(directory, "keys-2.json");
+    writeKeys(keysFile, makeKeys());
+    const origin = nextOrigin(configuration.origin);
+    const successor = { origin, log_key: vkeyOf(origin, readKeys(keysFile).logSeed) };
+    const { asToken } = parseRegistration(readFileSync(files.registration, "utf8"));
+    const closed = await fetch(`http://127.0.0.1:${service.ports.metrics}/operator/close-log`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${asToken}` },
+      body: JSON.stringify(successor),
+    });
+    const { epoch } = (await closed.json()) as { readonly epoch: number };
+    assert.equal(closed.status, 200);
+    assert.match(service.notReady().join(), /the log is closed/);
+    const final = await (await fetch(`${api}/log/checkpoint`)).text();
+    assert.equal(final.split("\n")[1], String(epoch + 1));
+    end.abort();
+    await service.finished;
+    const old = loadConfig(files.config, {});
+    const config = join(directory, "next/config.yaml");
+    const place = { old, config, data: "data", keysFile, nowMs: Date.now(), progress: () => undefined };
+    ({ files } = await initSuccessor(place));
+    await start();
+    const again = await openSession(account);
+    configuration = parseConfiguration(await (await fetch(`${api}/v1/configuration`)).text());
+    assert.deepEqual([configuration.origin, configuration.predecessor?.origin.slice(-2)], [origin, "/1"]);
+    const { leaf: is } = await versionOf(again, account.userId, was.n);
+    assert.deepEqual([is?.n, is?.root], [was.n, was.root]);
+    const phone = await synapse.logIn(account);
+    keys.devices.set(phone.deviceId, {});
+    await matrix(phone, "POST", "/keys/upload", { device_keys: keys.deviceObject(phone.deviceId) });
+    const { leaf: grown } = await versionOf(again, account.userId, was.n + 1);
+    assert.ok(grown?.content?.entry.devices.has(phone.deviceId));
   });
 });
