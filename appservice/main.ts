@@ -13,6 +13,7 @@ import {
   runService,
   runStatus,
 } from "./commands-service.ts";
+import { StuckError } from "./watchdog.ts";
 
 /** After a failure, what still runs is waited for no longer. */
 const EXIT_LIMIT_MS = 5_000;
@@ -171,6 +172,9 @@ try {
   const why = cause instanceof Error ? `: ${cause.message}` : "";
   process.stderr.write(`matrix-ckv: ${typeof message === "string" ? message + why : "failed"}\n`);
   process.exitCode = typeof exitCode === "number" ? exitCode : 1;
-  // What hangs would otherwise keep the process: its supervisor waits for the exit.
-  setTimeout(() => process.exit(), EXIT_LIMIT_MS).unref();
+  // What hangs would otherwise keep the process: its supervisor waits for the exit. Node's own waits for hung threads, too.
+  setTimeout(() => {
+    if (error instanceof StuckError) process.kill(process.pid, "SIGKILL");
+    process.exit();
+  }, EXIT_LIMIT_MS).unref();
 }

@@ -401,9 +401,11 @@ class Service {
       await Promise.race([Promise.all(work), sequencer]);
     } catch (error) {
       fail(error);
-      await Promise.allSettled(work);
-      // What hangs does not close either.
-      await Promise.race([this.close(), delay(CLOSE_LIMIT_MS, undefined, { ref: false })]);
+      const closed = Promise.allSettled(work).then(async () => {
+        await this.close();
+      });
+      // What hangs does not end either.
+      await Promise.race([closed, delay(CLOSE_LIMIT_MS, undefined, { ref: false })]);
       throw error;
     }
     await this.close();
