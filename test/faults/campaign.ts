@@ -1,6 +1,6 @@
 /** Runs kinds of faults one after the other, and prints what came of them. */
 import { failingCalls, killedAtCalls, killedAtRandom } from "./crashes.ts";
-import { bitFlips, lostFiles, truncations } from "./damages.ts";
+import { bitFlips, bitFlipsInLarge, lostFiles, truncations } from "./damages.ts";
 import type { CaseResult, Kind, Options, Outcome } from "./kinds.ts";
 import { fullDisk, shortOfEverything, swappedFiles, twoOfThem, wrongClock } from "./places.ts";
 import { findStrace } from "./strace.ts";
@@ -11,7 +11,9 @@ export interface CampaignOptions extends Options {
   readonly only?: readonly string[];
   /** The one case to run of them. */
   readonly onlyCase?: number;
+  /** Progress, and the result. */
   readonly say: (text: string) => void;
+  readonly print: (text: string) => void;
 }
 
 interface Tally {
@@ -42,6 +44,7 @@ const KINDS: { readonly [name: string]: (options: Options) => Promise<Kind> | Ki
   "system call fails": (options) => (findStrace() === undefined ? undefined : failingCalls(options)),
   "full disk": fullDisk,
   "bit flip": bitFlips,
+  "bit flip in a large log": bitFlipsInLarge,
   "cut file": truncations,
   "lost file": lostFiles,
   "swapped files": swappedFiles,
@@ -52,11 +55,11 @@ const KINDS: { readonly [name: string]: (options: Options) => Promise<Kind> | Ki
 
 /** Runs a campaign; true if every word of every log was kept. */
 export async function runCampaign(options: CampaignOptions): Promise<boolean> {
-  const { seed, only, say } = options;
+  const { seed, only, say, print } = options;
   const unknown = only?.filter((name) => KINDS[name] === undefined) ?? [];
   if (unknown.length > 0)
     throw new RangeError(`no such fault: ${unknown.join(", ")}; there are: ${Object.keys(KINDS).join(", ")}`);
-  console.log(`seed ${seed}`);
+  print(`seed ${seed}`);
   const tallies: Tally[] = [];
   const failed: string[] = [];
   for (const [name, make] of Object.entries(KINDS)) {
@@ -64,7 +67,7 @@ export async function runCampaign(options: CampaignOptions): Promise<boolean> {
     say(`${name}: making logs`);
     const kind = await make(options);
     if (kind === undefined) {
-      console.log(`${name}: not possible on this machine (needs ${name === "full disk" ? "mount" : "strace"})`);
+      print(`${name}: not possible on this machine (needs ${name === "full disk" ? "mount" : "strace"})`);
       continue;
     }
     try {
@@ -74,13 +77,13 @@ export async function runCampaign(options: CampaignOptions): Promise<boolean> {
     }
   }
   say("");
-  printTallies(tallies);
-  for (const line of failed) console.log(line);
+  printTallies(tallies, print);
+  for (const line of failed) print(line);
   return failed.length === 0;
 }
 
 async function runKind(kind: Kind, options: CampaignOptions, failed: string[]): Promise<Tally> {
-  const { onlyCase, say } = options;
+  const { onlyCase, say, print } = options;
   const tally: Tally = {
     kind: kind.name,
     rows: kind.rows,
@@ -98,7 +101,7 @@ async function runKind(kind: Kind, options: CampaignOptions, failed: string[]): 
       const index = next++;
       const result = await kind.run(index, onlyCase !== undefined);
       count(tally, result);
-      if (onlyCase !== undefined) console.log(`${result.what}: ${result.outcome} ${result.cause ?? ""}`);
+      if (onlyCase !== undefined) print(`${result.what}: ${result.outcome} ${result.cause ?? ""}`);
       for (const violation of result.violations) {
         failed.push(
           `VIOLATION ${kind.name}, ${result.what}: ${violation.kind}: ${violation.what}\n  again: ${again(kind, index, options)}`,
@@ -131,7 +134,7 @@ function count(tally: Tally, { outcome, hits, cause, violations }: CaseResult): 
   for (const { kind } of violations) add(tally.violations, kind);
 }
 
-function printTallies(tallies: readonly Tally[]): void {
+function printTallies(tallies: readonly Tally[], print: (text: string) => void): void {
   const header = [
     "fault",
     "rows",
@@ -150,10 +153,10 @@ function printTallies(tallies: readonly Tally[]): void {
   const table = [header, ...rows];
   const widths = header.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0)));
   for (const row of table)
-    console.log(row.map((cell, i) => (i < 2 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join("  "));
+    print(row.map((cell, i) => (i < 2 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join("  "));
   for (const { kind, causes } of tallies) {
-    if (causes.size > 0) console.log(`\n${kind}, refused because:`);
+    if (causes.size > 0) print(`\n${kind}, refused because:`);
     for (const [cause, times] of [...causes].sort(([, a], [, b]) => b - a))
-      console.log(`  ${String(times).padStart(6)}  ${cause}`);
+      print(`  ${String(times).padStart(6)}  ${cause}`);
   }
 }

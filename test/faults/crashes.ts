@@ -20,12 +20,12 @@ const PAST = { users: USERS, lives: 3, epochsPerLife: 3 };
 export interface Scene {
   readonly log: FaultLog;
   readonly shape: WorkloadShape;
-  /** Every call on the way of a write that the life makes; empty without strace. */
+  /** Every call on the way of a write that the life makes; empty if nobody asked, or without strace. */
   readonly points: readonly Point[];
 }
 
 /** Different lives: with and without witness, slow and fast time, new users. */
-export async function makeScene(parent: string, name: string, number: number): Promise<Scene> {
+export async function makeScene(parent: string, name: string, number: number, withPoints = false): Promise<Scene> {
   const log = await FaultLog.create(parent, `${name} ${number}`);
   await live(log, PAST, new Random(name, "past", number));
   const shape = {
@@ -38,7 +38,7 @@ export async function makeScene(parent: string, name: string, number: number): P
     patient: false,
   };
   const strace = findStrace();
-  if (strace === undefined) return { log, shape, points: [] };
+  if (!withPoints || strace === undefined) return { log, shape, points: [] };
   const listing = log.copy(parent);
   const output = join(listing.directory, "calls");
   await liveOnce(listing, shape, { wrapper: [strace, ...listingArguments(listing, output)] });
@@ -54,7 +54,7 @@ export async function killedAtCalls(options: Options): Promise<Kind> {
   const wanted = strace === undefined ? 0 : Math.ceil((options.crashPoints * 0.7 * 3) / 4);
   const cases: { readonly scene: Scene; readonly point: Point }[] = [];
   for (let number = 0; cases.length < wanted; number++) {
-    const scene = await makeScene(options.onDisk, `${options.seed} kill`, number);
+    const scene = await makeScene(options.onDisk, `${options.seed} kill`, number, true);
     if (scene.points.length === 0) throw new Error("strace shows no call on the way of a write");
     cases.push(...scene.points.slice(0, wanted - cases.length).map((point) => ({ scene, point })));
   }
@@ -187,7 +187,7 @@ const EFFECTS: readonly Effect[] = [
 /** Calls that fail, once, as long as the process lives, or without saying so. */
 export async function failingCalls(options: Options): Promise<Kind> {
   const strace = findStrace();
-  const scene = await makeScene(options.onDisk, `${options.seed} fail`, 0);
+  const scene = await makeScene(options.onDisk, `${options.seed} fail`, 0, true);
   const cases = EFFECTS.flatMap((effect) =>
     scene.points.filter(({ call }) => effect.calls.includes(call)).map((point) => ({ effect, point })),
   );

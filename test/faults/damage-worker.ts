@@ -7,13 +7,13 @@ import { loadConfig } from "../../appservice/config.ts";
 import { describeDamage, inflict } from "./damage.ts";
 import type { Damage } from "./damage.ts";
 import { examine, statusOf, textOf } from "./examine.ts";
-import type { Examination } from "./examine.ts";
+import type { Examination, ExamineOptions } from "./examine.ts";
 import { CONFIG, FaultLog } from "./fault-log.ts";
 
 export interface DamageOrder {
   readonly id: number;
   readonly damage: Damage;
-  readonly fsckFirst: boolean;
+  readonly options: ExamineOptions;
   /** Leave the copy where it is, for somebody to look at. */
   readonly keep: boolean;
 }
@@ -29,14 +29,14 @@ export interface DamageAnswer {
 const [template = "", parent = ""] = process.argv.slice(2);
 const original = FaultLog.load(template);
 
-async function obey({ id, damage, fsckFirst, keep }: DamageOrder): Promise<DamageAnswer> {
+async function obey({ id, damage, options, keep }: DamageOrder): Promise<DamageAnswer> {
   const log = original.copy(parent);
   if (keep) process.stderr.write(`${describeDamage(damage)} in ${log.directory}\n`);
   try {
     inflict(log.directory, damage);
     const configured = damage.file === CONFIG ? follow(log) : log;
     const { failedReads, ...rest } =
-      configured instanceof FaultLog ? await examine(configured, { fsckFirst, wholeAudit: false }) : configured;
+      configured instanceof FaultLog ? await examine(configured, { ...options, wholeAudit: false }) : configured;
     const reads = failedReads.map((error) => ({ message: textOf(error), exitCode: statusOf(error) }));
     return { id, examination: { ...rest, failedReads: reads } };
   } finally {

@@ -4,7 +4,8 @@ import type { ChildProcess } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { tied } from "../support/child.ts";
 import { describeDamage, filesOf, randomFlip } from "./damage.ts";
-import type { Damage } from "./damage.ts";
+import type { Damage, LogFile } from "./damage.ts";
+import type { ExamineOptions } from "./examine.ts";
 import type { DamageAnswer, DamageOrder } from "./damage-worker.ts";
 import { FaultLog, live } from "./fault-log.ts";
 import { causeOf, complaintsAbout } from "./kinds.ts";
@@ -15,6 +16,8 @@ import type { Violation } from "./verifier.ts";
 const WORKER = fileURLToPath(new URL("damage-worker.ts", import.meta.url));
 const WORKERS = 2;
 const HANGS_AFTER_MS = 300_000;
+/** Share of the flips that a log suffers which is too large to be checked at its start. */
+const IN_LARGE = 0.3;
 const SMALL = { users: 4, lives: 3, epochsPerLife: 4 };
 
 /** Worker processes over one saved log, each with one case at a time; one that died is replaced. */
@@ -31,9 +34,9 @@ class DamageWorkers {
   }
 
   /** What came of a damage, or how the process ended over it. */
-  async examine(damage: Damage, fsckFirst: boolean, keep: boolean): Promise<DamageAnswer["examination"] | string> {
+  async examine(damage: Damage, options: ExamineOptions, keep: boolean): Promise<DamageAnswer["examination"] | string> {
     const worker = this.#idle.pop() ?? this.#start();
-    const order: DamageOrder = { id: this.#nextId++, damage, fsckFirst, keep };
+    const order: DamageOrder = { id: this.#nextId++, damage, options, keep };
     const answer = await new Promise<DamageAnswer | string>((resolve) => {
       const hangs = setTimeout(() => worker.kill("SIGKILL"), HANGS_AFTER_MS);
       const done = (value: DamageAnswer | string): void => {
@@ -70,9 +73,20 @@ class DamageWorkers {
 /** One bit of one file. */
 export function bitFlips(options: Options): Promise<Kind> {
   const random = new Random(options.seed, "bit flips");
+  const flips = Math.ceil(options.bitFlips * (1 - IN_LARGE));
   return damages("bit flip", "F05 F06 F07", options, (files) =>
-    Array.from({ length: options.bitFlips }, () => randomFlip(files, random)),
+    Array.from({ length: flips }, () => randomFlip(files, random)),
   );
+}
+
+/** One bit of one table, of a log too large to be checked at its start. */
+export function bitFlipsInLarge(options: Options): Promise<Kind> {
+  const random = new Random(options.seed, "bit flips in a large log");
+  const tables = (files: readonly LogFile[]): LogFile[] => files.filter(({ file }) => file.endsWith(".ldb"));
+  const flips = Math.floor(options.bitFlips * IN_LARGE);
+  const make = (files: readonly LogFile[]): Damage[] =>
+    Array.from({ length: flips }, () => randomFlip(tables(files), random));
+  return damages("bit flip in a large log", "F05", options, make, true);
 }
 
 /** Each file cut: the journal at every 512 bytes, others at eight places. */
@@ -97,7 +111,8 @@ async function damages(
   name: string,
   rows: string,
   options: Options,
-  damagesOf: (files: ReturnType<typeof filesOf>) => readonly Damage[],
+  damagesOf: (files: readonly LogFile[]) => readonly Damage[],
+  large = false,
 ): Promise<Kind> {
   const log = await FaultLog.create(options.inMemory, `${options.seed} ${name}`);
   await live(log, SMALL, new Random(options.seed, name, "past"));
@@ -111,7 +126,10 @@ async function damages(
     atOnce: WORKERS,
     async run(index, keep) {
       const damage = all[index]!;
-      return judge(damage, await workers.examine(damage, index % 2 === 1, keep));
+      const examination = await workers.examine(damage, { fsckFirst: index % 2 === 1, large }, keep);
+      if (typeof examination !== "string") return judge(damage, examination);
+      // LevelDB ends the process on some damaged tables; whoever runs fsck then is told why.
+      return judgeDeath(damage, examination, await workers.examine(damage, { fsckOnly: true }, keep));
     },
     close() {
       workers.close();
@@ -121,10 +139,8 @@ async function damages(
 }
 
 /** Found, or harmless; in no case a wrong answer, a second signature, or a loss that nobody is told of. */
-function judge(damage: Damage, examination: DamageAnswer["examination"] | string): CaseResult {
+function judge(damage: Damage, examination: DamageAnswer["examination"]): CaseResult {
   const what = describeDamage(damage);
-  if (typeof examination === "string")
-    return { outcome: "refused", hits: 1, what, violations: [{ kind: "other", what: examination }] };
   const { refusal, failedReads, problems } = examination;
   const found = refusal !== undefined || failedReads.length > 0 || problems.length > 0;
   const violations: Violation[] = examination.violations.filter(
@@ -151,4 +167,13 @@ function judge(damage: Damage, examination: DamageAnswer["examination"] | string
  */
 function isUnprovable(damage: Damage): boolean {
   return damage.type === "truncate" && damage.file.endsWith(".log");
+}
+
+/** A process that died over the damage; `fsck` must have found it. */
+function judgeDeath(damage: Damage, death: string, examination: DamageAnswer["examination"] | string): CaseResult {
+  const what = describeDamage(damage);
+  const [problem] = typeof examination === "string" ? [] : examination.problems;
+  if (problem === undefined)
+    return { outcome: "refused", hits: 1, what, violations: [{ kind: "other", what: `${death}; fsck says nothing` }] };
+  return { outcome: "found by fsck", hits: 1, what, violations: [], cause: causeOf(`${death}; fsck: ${problem}`) };
 }

@@ -26,14 +26,19 @@ export interface ExamineOptions {
   readonly fsckFirst?: boolean;
   /** Replay all epochs as an auditor. */
   readonly wholeAudit?: boolean;
+  /** As if the tables were too large to be checked at the start. */
+  readonly large?: boolean;
+  /** `fsck` alone. */
+  readonly fsckOnly?: boolean;
 }
 
 /** Every number in this range is a change made by an examination. */
 const OWN_CHANGES = 1_000_000;
 
 export async function examine(log: FaultLog, options: ExamineOptions = {}): Promise<Examination> {
-  const before = options.fsckFirst === true ? await check(log) : [];
-  const started = await startAndVerify(log, options.wholeAudit ?? true);
+  const before = options.fsckFirst === true || options.fsckOnly === true ? await check(log) : [];
+  if (options.fsckOnly === true) return { violations: [], failedReads: [], refusal: undefined, problems: before };
+  const started = await startAndVerify(log, options);
   return { ...started, problems: [...before, ...(await check(log))] };
 }
 
@@ -50,10 +55,13 @@ async function check(log: FaultLog): Promise<string[]> {
   }
 }
 
-async function startAndVerify(log: FaultLog, wholeAudit: boolean): Promise<Omit<Examination, "problems">> {
+async function startAndVerify(
+  log: FaultLog,
+  { wholeAudit = true, large = false }: ExamineOptions,
+): Promise<Omit<Examination, "problems">> {
   let here: HereLog;
   try {
-    here = await HereLog.start(log, log.ledger.room);
+    here = await HereLog.start(log, log.ledger.room, large ? 0 : Infinity);
   } catch (error) {
     return { violations: [], failedReads: [], refusal: { message: textOf(error), exitCode: statusOf(error) } };
   }

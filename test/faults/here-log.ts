@@ -40,12 +40,15 @@ export class HereLog {
     this.#note = parts.log.head.note;
   }
 
-  /** Starts a log; `room`: the newest head of the room, undefined if it is empty. Throws what the service would end with. */
-  static async start(files: LogFiles, room: string | undefined): Promise<HereLog> {
+  /**
+   * Starts a log; `room`: the newest head of the room, undefined if it is empty; `tableBytes`: how much of the tables is
+   * checked first. Throws what the service would end with.
+   */
+  static async start(files: LogFiles, room: string | undefined, tableBytes: number = Infinity): Promise<HereLog> {
     const lock = await takeLock(files.dataDirectory);
     try {
       const keys = readKeys(files.keysFile);
-      checkNewestTables(databaseOf(files.dataDirectory), Infinity);
+      checkNewestTables(databaseOf(files.dataDirectory), tableBytes);
       const log = await openLog({ ...files, keys });
       try {
         return await HereLog.#on(log, lock, keys, room);

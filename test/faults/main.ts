@@ -36,6 +36,9 @@ const sound = await runCampaign({
   ...(values.case === undefined ? {} : { onlyCase: Number(values.case) }),
   onDisk,
   inMemory,
+  print: (text) => {
+    console.log(text);
+  },
   say: (text) => {
     process.stderr.write(process.stderr.isTTY ? `\r${text.padEnd(99)}` : `${text}\n`);
   },
