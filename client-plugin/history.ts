@@ -1,7 +1,7 @@
 /** A user's past for people: what each version of the log changed, and when. */
 import type { Entry } from "../shared/directory/entry.ts";
 import { encodeUnpadded } from "../shared/encoding.ts";
-import { MAX_VERSIONS_PER_REQUEST } from "../shared/parameters.ts";
+import { VERSIONS_PER_PAGE } from "./log-client.ts";
 import type { LogView, VerifiedVersion } from "./log-view.ts";
 
 export interface HistoryItem {
@@ -29,8 +29,8 @@ export async function readHistory(view: LogView, userId: string): Promise<Histor
   const n = looked.leaf?.n ?? 0;
   const lowest = Math.max(1, n - MAX_VERSIONS + 1);
   const versions: VerifiedVersion[] = [];
-  for (let from = lowest; from <= n; from += MAX_VERSIONS_PER_REQUEST) {
-    versions.push(...(await view.versions(looked, from, Math.min(n, from + MAX_VERSIONS_PER_REQUEST - 1))));
+  for (let from = lowest; from <= n; from += VERSIONS_PER_PAGE) {
+    versions.push(...(await view.versions(looked, from, Math.min(n, from + VERSIONS_PER_PAGE - 1))));
   }
   const records = await view.recordsAt(
     looked,

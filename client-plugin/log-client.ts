@@ -54,10 +54,15 @@ export type Fetch = (url: string, init?: RequestInit) => Promise<Response>;
 
 /** A request that takes longer counts as offline. */
 const REQUEST_TIMEOUT_MS = 30_000;
-/** Largest body read, in bytes; 50 versions of 64 KiB fit. */
-const MAX_BODY_BYTES = 4_194_304;
-const MAX_WELL_KNOWN_BYTES = 65_536;
+/** Largest body read, in bytes: a note and an entry at their limits, as JSON writes them, and the proofs. */
+const MAX_BODY_BYTES = 262_144;
+/** Versions asked for at a time, and what so many entries at their limit take. */
+export const VERSIONS_PER_PAGE = 8;
+const MAX_VERSIONS_BYTES: number = VERSIONS_PER_PAGE * 147_456;
+/** Tiles, notes, configurations, sessions, well-known. */
+const MAX_SMALL_BYTES = 65_536;
 const MAX_JSON_DEPTH = 32;
+const MAX_JSON_VALUES = 1_024;
 /** A session is renewed this long before it ends. */
 const SESSION_MARGIN_MS = 30_000;
 
@@ -155,12 +160,7 @@ async function fromWellKnown(transport: Transport, client: ClientLike, serverNam
   const base = isLoopback(host) ? client.getHomeserverUrl().replace(/\/+$/, "") : `https://${host}`;
   try {
     const url = `${base}/.well-known/matrix/client`;
-    const { status, body } = await exchange(
-      transport,
-      url,
-      { cache: "no-cache", redirect: "follow" },
-      MAX_WELL_KNOWN_BYTES,
-    );
+    const { status, body } = await exchange(transport, url, { cache: "no-cache", redirect: "follow" }, MAX_SMALL_BYTES);
     if (status === 404) return { kind: "none" };
     if (status !== 200) return { kind: "unknown" };
     const document: unknown = JSON.parse(textOf(body));
@@ -234,7 +234,13 @@ export class LogClient {
     return await this.#write("POST", "/v1/history/consistency", { user_id: userId, from, to }, parseConsistencyAnswer);
   }
   async historyVersions(userId: string, from: number, to: number): Promise<VersionsAnswer> {
-    return await this.#write("POST", "/v1/history/versions", { user_id: userId, from, to }, parseVersionsAnswer);
+    return await this.#write(
+      "POST",
+      "/v1/history/versions",
+      { user_id: userId, from, to },
+      parseVersionsAnswer,
+      MAX_VERSIONS_BYTES,
+    );
   }
   async refresh(userId: string): Promise<PromisePart | undefined> {
     return (await this.#write("POST", "/v1/refresh", { user_id: userId }, parseRefreshAnswer)).promise;
@@ -269,20 +275,26 @@ export class LogClient {
   }
 
   async #get(path: string): Promise<Uint8Array> {
-    const { status, body } = await exchange(this.#transport, this.url + path, {}, MAX_BODY_BYTES);
+    const { status, body } = await exchange(this.#transport, this.url + path, {}, MAX_SMALL_BYTES);
     if (status !== 200) throw failureOf(status, path);
     return body;
   }
 
   #json(body: Uint8Array): unknown {
-    return parseJson(textOf(body), { maxBytes: MAX_BODY_BYTES, maxDepth: MAX_JSON_DEPTH });
+    return parseJson(textOf(body), { maxBytes: body.length, maxDepth: MAX_JSON_DEPTH, maxValues: MAX_JSON_VALUES });
   }
 
-  async #write<T>(method: string, path: string, body: object, parse: Parser<T>): Promise<T> {
-    const first = await this.#authorised(method, path, body);
+  async #write<T>(
+    method: string,
+    path: string,
+    body: object,
+    parse: Parser<T>,
+    maxBytes: number = MAX_BODY_BYTES,
+  ): Promise<T> {
+    const first = await this.#authorised(method, path, body, maxBytes);
     if (first.status !== 401) return this.#read(first, path, parse);
     this.#session = undefined;
-    return this.#read(await this.#authorised(method, path, body), path, parse);
+    return this.#read(await this.#authorised(method, path, body, maxBytes), path, parse);
   }
 
   #read<T>({ status, body }: { status: number; body: Uint8Array }, path: string, parse: Parser<T>): T {
@@ -290,10 +302,15 @@ export class LogClient {
     return parse(this.#json(body));
   }
 
-  async #authorised(method: string, path: string, body: object): Promise<{ status: number; body: Uint8Array }> {
+  async #authorised(
+    method: string,
+    path: string,
+    body: object,
+    maxBytes: number,
+  ): Promise<{ status: number; body: Uint8Array }> {
     const headers = { authorization: `Bearer ${await this.#token()}`, "content-type": "application/json" };
     const init = { method, headers, body: JSON.stringify(body) };
-    return await exchange(this.#transport, this.url + path, init, MAX_BODY_BYTES);
+    return await exchange(this.#transport, this.url + path, init, maxBytes);
   }
 
   async #token(): Promise<string> {
@@ -311,7 +328,7 @@ export class LogClient {
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ openid_token: openIdToken }),
     };
-    const { status, body } = await exchange(this.#transport, `${this.url}/v1/session`, init, MAX_WELL_KNOWN_BYTES);
+    const { status, body } = await exchange(this.#transport, `${this.url}/v1/session`, init, MAX_SMALL_BYTES);
     if (status !== 200) throw failureOf(status, "/v1/session");
     const session = parseSessionAnswer(this.#json(body));
     const endsMs = this.#transport.clock.now() + session.expires_in_ms - SESSION_MARGIN_MS;

@@ -44,6 +44,7 @@ import { consistencyPath, readTile, signedHead } from "./heads.ts";
 import type { SignedHead } from "./heads.ts";
 import { ServiceFailure } from "./log-client.ts";
 import type { LogClient } from "./log-client.ts";
+import { checkSignaturesAhead } from "./slices.ts";
 import type { Storage } from "./storage.ts";
 import type { Finding } from "./verdict.ts";
 
@@ -196,6 +197,7 @@ export class LogView {
     const path = await this.#historyPath(userId, accepted, answer.user.leaf?.n);
     const acceptedBySettling = this.#carried(known.acceptedBy?.(settling.record.epoch));
     const index = this.#indices.get(userId);
+    await checkSignaturesAhead(answer.user.leaf?.entry);
     const looked = verifyUser(
       head,
       {
@@ -233,7 +235,11 @@ export class LogView {
     if (leaf === undefined) return [];
     const answer = await this.#options.client.historyVersions(userId, from, to);
     if (answer.n !== leaf.n) throw new ServiceFailure("busy", "the history grew while it was read");
-    const versions = answer.versions.map((part) => this.#version(looked, part));
+    const versions: VerifiedVersion[] = [];
+    for (const part of answer.versions) {
+      await checkSignaturesAhead(part.entry);
+      versions.push(this.#version(looked, part));
+    }
     if (versions.some(({ version }, at) => version !== from + at) || versions.length !== to - from + 1) {
       throw new VerificationError("malformed", "the answer holds other versions than were asked for");
     }

@@ -9,7 +9,6 @@ import { encodeUnpadded, equalBytes, fromUtf8, utf8 } from "../shared/encoding.t
 import { VerificationError } from "../shared/errors.ts";
 import { serverOfUser } from "../shared/messages.ts";
 import {
-  MAX_VERSIONS_PER_REQUEST,
   OWN_CHECK_EVERY_MS,
   OWN_UNSIGNED_DEVICE_AFTER_MS,
   SETTLED_MAPS_KEPT_MS,
@@ -23,7 +22,7 @@ import type { Clock } from "./clock.ts";
 import { acceptedLeaf, acceptedOf, readMemory, writeMemory } from "./contact-memory.ts";
 import type { Accepted, ContactMemory } from "./contact-memory.ts";
 import type { AccountState } from "./contacts.ts";
-import { ServiceFailure } from "./log-client.ts";
+import { ServiceFailure, VERSIONS_PER_PAGE } from "./log-client.ts";
 import type { LogView, LogViews, Looked, VerifiedVersion } from "./log-view.ts";
 import type { ClientLike, StoreKeys } from "./matrix.ts";
 import { cachedPrivateKey, readOwn } from "./matrix.ts";
@@ -209,8 +208,8 @@ export class OwnAccount {
     const from = Math.max(1, Math.min(this.#startOf(memory), n));
     if (from === n && memory.accepted?.n === n) return await this.#checkUnsigned(looked, memory, []);
     const versions: VerifiedVersion[] = [];
-    for (let at = from; at <= n; at += MAX_VERSIONS_PER_REQUEST) {
-      versions.push(...(await versionsOf(view, looked, at, Math.min(n, at + MAX_VERSIONS_PER_REQUEST - 1))));
+    for (let at = from; at <= n; at += VERSIONS_PER_PAGE) {
+      versions.push(...(await versionsOf(view, looked, at, Math.min(n, at + VERSIONS_PER_PAGE - 1))));
     }
     const findings: Finding[] = [];
     for (const [at, version] of versions.entries()) {

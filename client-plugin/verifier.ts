@@ -6,12 +6,7 @@ import { parseEntry } from "../shared/directory/entry.ts";
 import { fromUtf8, utf8 } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { serverOfUser } from "../shared/messages.ts";
-import {
-  HOUR_MS,
-  MAX_VERSIONS_PER_REQUEST,
-  SETTLE_OVERDUE_AFTER_MS,
-  UNCHECKED_LONG_AFTER_MS,
-} from "../shared/parameters.ts";
+import { HOUR_MS, SETTLE_OVERDUE_AFTER_MS, UNCHECKED_LONG_AFTER_MS } from "../shared/parameters.ts";
 import { formatEvidence } from "../shared/proofs/evidence.ts";
 import type { AcceptedLeaf } from "../shared/proofs/settling.ts";
 import { VerdictError, classOf } from "../shared/verdict-codes.ts";
@@ -21,7 +16,7 @@ import { acceptedLeaf, acceptedOf, readMemory, writeMemory } from "./contact-mem
 import type { Accepted, ContactMemory } from "./contact-memory.ts";
 import type { AccountState, Pin } from "./contacts.ts";
 import { judge } from "./judge.ts";
-import { ServiceFailure } from "./log-client.ts";
+import { ServiceFailure, VERSIONS_PER_PAGE } from "./log-client.ts";
 import type { KnownOfUser, LogView, LogViews, Looked } from "./log-view.ts";
 import type { ClientLike, StoreKeys } from "./matrix.ts";
 import { readStore, trackUser } from "./matrix.ts";
@@ -290,8 +285,8 @@ export class Verifier {
     const newest = looked.leaf.content === undefined ? new Set<string>() : keysOfEntry(looked.leaf.content.entry);
     const missing = (): boolean => memory.seen.some(({ id }) => !newest.has(id) && !found.has(id));
     const lowest = Math.max(1, looked.leaf.n - MAX_OLDER_VERSIONS);
-    for (let to = looked.leaf.n - 1; to >= lowest && missing(); to -= MAX_VERSIONS_PER_REQUEST) {
-      const from = Math.max(lowest, to - MAX_VERSIONS_PER_REQUEST + 1);
+    for (let to = looked.leaf.n - 1; to >= lowest && missing(); to -= VERSIONS_PER_PAGE) {
+      const from = Math.max(lowest, to - VERSIONS_PER_PAGE + 1);
       for (const { entry } of await view.versions(looked, from, to)) {
         if (entry !== undefined) for (const id of keysOfEntry(entry)) found.add(id);
       }

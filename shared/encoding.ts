@@ -291,10 +291,11 @@ export interface JsonObject {
   readonly [key: string]: JsonValue;
 }
 
-/** What a parser may be made to hold: bytes of UTF-8 and depth of nesting (a scalar has depth 0). */
+/** What a parser may be made to hold: bytes of UTF-8, depth of nesting (a scalar has depth 0), values (any number). */
 export interface JsonLimits {
   readonly maxBytes: number;
   readonly maxDepth: number;
+  readonly maxValues?: number;
 }
 
 /**
@@ -337,7 +338,7 @@ export function parseJsonSource(text: string, limits: JsonLimits): JsonSource {
   if (text.length > limits.maxBytes || encoder.encode(text).length > limits.maxBytes) {
     throw malformed(`JSON of more than ${limits.maxBytes} bytes`);
   }
-  return new JsonParser(text, limits.maxDepth).parse();
+  return new JsonParser(text, limits).parse();
 }
 
 /** The value of a source, refused with `malformed` if it or anything in it breaks a rule of canonical JSON. */
@@ -416,11 +417,13 @@ const LITERALS: readonly (readonly [string, null | boolean])[] = [
 class JsonParser {
   readonly #text: string;
   readonly #maxDepth: number;
+  #valuesLeft: number;
   #at = 0;
 
-  constructor(text: string, maxDepth: number) {
+  constructor(text: string, { maxDepth, maxValues = Infinity }: JsonLimits) {
     this.#text = text;
     this.#maxDepth = maxDepth;
+    this.#valuesLeft = maxValues;
   }
 
   parse(): JsonSource {
@@ -432,6 +435,8 @@ class JsonParser {
   }
 
   #value(depth: number): JsonSource {
+    this.#valuesLeft -= 1;
+    if (this.#valuesLeft < 0) throw malformed("JSON of too many values");
     switch (this.#text.charAt(this.#at)) {
       case "{":
         return this.#object(depth + 1);

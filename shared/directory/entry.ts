@@ -3,7 +3,7 @@
  * back. Reading is strict in one comparison: an entry is canonical when building it from itself gives the same bytes.
  * shared/README.md, "Entry and commitment".
  */
-import { ED25519_CHECKS } from "../crypto/ed25519.ts";
+import { ED25519_CHECKS, REMEMBERING_CHECKS } from "../crypto/ed25519.ts";
 import type { Ed25519Checks } from "../crypto/ed25519.ts";
 import { sha256 } from "../crypto/hash.ts";
 import type { Hash } from "../crypto/hash.ts";
@@ -490,12 +490,12 @@ export function closedEntry(userId: string): Uint8Array {
 
 /**
  * An entry from its bytes, of whatever user it names. Strict: rebuilt from its parts it must give the same bytes, so
- * every rule of building holds. Throws `malformed`.
+ * every rule of building holds. Throws `malformed`. `checks` as in `buildEntry`.
  */
-export function readEntry(bytes: Uint8Array): Entry {
+export function readEntry(bytes: Uint8Array, checks: Ed25519Checks = REMEMBERING_CHECKS): Entry {
   if (bytes.length > MAX_ENTRY_BYTES) throw malformed("an entry is too long");
   const text = fromUtf8(bytes);
-  const content = readContent(text, parseJsonSource(text, ENTRY_LIMITS));
+  const content = readContent(text, parseJsonSource(text, ENTRY_LIMITS), checks);
   if (canonicalJson(entryDocument(content)) !== text) throw malformed("an entry is not in its canonical form");
   if (content.keys.devices.size > MAX_DEVICES) throw malformed("an entry has too many devices");
   return publicEntry(content);
@@ -508,9 +508,9 @@ export function parseEntry(bytes: Uint8Array, userId: string): Entry {
   return entry;
 }
 
-function readContent(text: string, source: JsonSource): Content {
+function readContent(text: string, source: JsonSource, checks: Ed25519Checks): Content {
   const userId = stringOf(memberOf(source, "user_id"));
-  const reading = { userId, checks: ED25519_CHECKS };
+  const reading = { userId, checks };
   const read = (object: JsonSource | undefined, keysOf: KeysOf): Served | undefined =>
     object === undefined ? undefined : readEntryObject(text, object, reading, keysOf);
   const devices = memberOf(source, "devices");
@@ -526,7 +526,7 @@ function readContent(text: string, source: JsonSource): Content {
   const statement = memberOf(source, "statement");
   const refused = memberOf(source, "refused") === undefined ? undefined : readRefusal(source);
   return {
-    keys: settleKeys(served, [], ED25519_CHECKS),
+    keys: settleKeys(served, [], checks),
     statement: statement === undefined ? undefined : parseStatement(jsonValueOf(statement)),
     refused,
     closed: devices === undefined && refused === undefined,

@@ -252,6 +252,8 @@ describe("shared/encoding", () => {
       assert.doesNotThrow(() => parseJson("[[]]", { maxBytes: 4, maxDepth: 2 }));
       assertRefused(() => parseJson("[[]]", { maxBytes: 4, maxDepth: 1 }), "malformed");
       assertRefused(() => parseJson("[[]]", { maxBytes: 3, maxDepth: 2 }), "malformed");
+      assert.doesNotThrow(() => parseJson('{"a":[1,2]}', { ...limits, maxValues: 4 }));
+      assertRefused(() => parseJson('{"a":[1,2]}', { ...limits, maxValues: 3 }), "malformed");
       assertRefused(() => parseJson('"é"', { maxBytes: 3, maxDepth: 2 }), "malformed");
     });
   });

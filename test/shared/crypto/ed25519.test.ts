@@ -2,7 +2,13 @@ import assert from "node:assert/strict";
 import { createPublicKey, verify } from "node:crypto";
 import fc from "fast-check";
 import { concat, decodeHex, encodeHex, utf8 } from "../../../shared/encoding.ts";
-import { checkPublicKey, publicKeyOf, signEd25519, verifyEd25519 } from "../../../shared/crypto/ed25519.ts";
+import {
+  checkPublicKey,
+  publicKeyOf,
+  REMEMBERING_CHECKS,
+  signEd25519,
+  verifyEd25519,
+} from "../../../shared/crypto/ed25519.ts";
 import { assertRefused, flippedBits } from "../../support/mutations.ts";
 import { frozenVectors, itWithVectors } from "../../support/vectors.ts";
 
@@ -113,6 +119,23 @@ describe("shared/crypto/ed25519", () => {
     ];
     for (const key of wrong) assertRefused(() => checkPublicKey(decodeHex(key)), "bad-signature", key);
     assert.deepEqual(checkPublicKey(publicKey), publicKey);
+  });
+
+  it("remembers what held, and nothing else", () => {
+    for (let time = 0; time < 2; time += 1) {
+      REMEMBERING_CHECKS.verify(publicKey, message, signature);
+      for (const { value: flipped } of flippedBits(signature, 61)) {
+        assertRefused(() => {
+          REMEMBERING_CHECKS.verify(publicKey, message, flipped);
+        }, "bad-signature");
+      }
+      assertRefused(() => {
+        REMEMBERING_CHECKS.verify(publicKey, concat(message, message), signature);
+      }, "bad-signature");
+      assertRefused(() => {
+        REMEMBERING_CHECKS.verify(concat(publicKey, signature), message.subarray(0, 0), signature.subarray(0, 0));
+      }, "bad-signature");
+    }
   });
 
   it("agrees with OpenSSL on the frozen CCTV cases", () => {
