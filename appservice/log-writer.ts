@@ -27,6 +27,7 @@ import { encodePending, parsePending } from "./promises.ts";
 import type { Anchor } from "./store/anchor.ts";
 import { eachInRange } from "./store/level-store.ts";
 import { appendToTip, EMPTY_TIP, HistoryReader, rootOfTip } from "./store/histories.ts";
+import { tileKey } from "./store/map-tiles.ts";
 import type { TopChanges } from "./store/map-top.ts";
 import {
   acknowledgementKey,
@@ -164,6 +165,27 @@ export class LogWriter {
       !this.#prepared.has(userId) &&
       this.#reads.get(userKey(userId)) === undefined
     );
+  }
+
+  /**
+   * Reads what taking a change of each of these users needs, beside this thread. It changes nothing but how long `take`
+   * needs.
+   */
+  async readAhead(userIds: readonly string[]): Promise<void> {
+    const { store } = this.#parts;
+    if (store.getMany === undefined) return;
+    const unknown = userIds.filter((userId) => this.#pending.merged(userId) === undefined);
+    const users = await this.#reads.fetch(unknown.map(userKey));
+    const indices = users.filter((user) => user !== undefined).map((user) => parseUser(user).index);
+    const { map } = this.#builder;
+    const places = indices.map((index) => map.missingBelow(index)).filter((place) => place !== undefined);
+    const tiles = await store.getMany(places.map(tileKey));
+    places.forEach((place, i) => {
+      const tile = tiles[i];
+      if (tile !== undefined) map.load(place, tile);
+    });
+    const leaves = indices.map((index) => map.findLoaded(index)).filter((leaf) => leaf !== undefined);
+    await this.#reads.fetch(leaves.map(({ position, n }) => versionKey(position, n)));
   }
 
   /** Takes a proof for the first change of a user. */

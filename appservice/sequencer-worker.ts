@@ -28,6 +28,8 @@ interface ChangesInWork {
   readonly kind: "changes";
   readonly submitted: SubmittedChanges;
   done: number;
+  /** Whether what they need was read. */
+  isReady: boolean;
 }
 
 /** Changes taken before others have their turn. */
@@ -75,6 +77,7 @@ class SequencerThread {
   readonly #proving = new Map<string, Promise<void>>();
   /** What came and is not done, oldest first. */
   readonly #inbox: (ChangesInWork | { readonly kind: "call"; readonly call: Call })[] = [];
+  #willWork = false;
   /** Changes that the writer has, or has refused. */
   #taken = 0;
   #saidFull = false;
@@ -130,19 +133,37 @@ class SequencerThread {
     // What an epoch merges is what was taken before it closes: it need not wait for changes that came since.
     else if (message.kind === "call" && message.call.name === "closeEpoch") void this.#answer(message.call);
     else {
-      if (this.#inbox.length === 0) setImmediate(this.#work.bind(this));
-      this.#inbox.push(message.kind === "call" ? message : { kind: "changes", submitted: message.submitted, done: 0 });
+      this.#inbox.push(message.kind === "call" ? message : this.#begin(message.submitted));
+      this.#workSoon();
     }
+  }
+
+  #begin(submitted: SubmittedChanges): ChangesInWork {
+    const changes: ChangesInWork = { kind: "changes", submitted, done: 0, isReady: false };
+    const ready = (): void => {
+      changes.isReady = true;
+      this.#workSoon();
+    };
+    // Whatever is wrong with what is stored comes up again, and is told, when the changes are taken.
+    this.#writer.readAhead(submitted.userIds).then(ready, ready);
+    return changes;
+  }
+
+  #workSoon(): void {
+    if (this.#willWork || this.#inbox.length === 0) return;
+    this.#willWork = true;
+    setImmediate(this.#work.bind(this));
   }
 
   /** Does a little of what came, so that an epoch on its way to disk is never kept waiting. */
   #work(): void {
+    this.#willWork = false;
     const [first] = this.#inbox;
-    if (first === undefined) return;
+    if (first === undefined || (first.kind === "changes" && !first.isReady)) return;
     if (first.kind === "call") void this.#answer(first.call);
     else this.#takeSome(first);
     if (first.kind === "call" || first.done === first.submitted.userIds.length) this.#inbox.shift();
-    if (this.#inbox.length > 0) setImmediate(this.#work.bind(this));
+    this.#workSoon();
   }
 
   async #answer(call: Call): Promise<void> {

@@ -94,6 +94,12 @@ class LevelStore implements Store {
     return readValue(this.#level, key, undefined);
   }
 
+  async getMany(keys: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]> {
+    this.#checkUsable();
+    const sealed: readonly (Uint8Array | undefined)[] = await this.#level.getMany([...keys]);
+    return sealed.map((value, i) => (value === undefined ? undefined : openValue(keys[i] as Uint8Array, value)));
+  }
+
   async range(from: Uint8Array, to: Uint8Array, limit: number): Promise<readonly KeyValue[]> {
     this.#checkUsable();
     return await readRange(this.#level, from, to, limit, undefined);

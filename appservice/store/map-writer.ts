@@ -1,6 +1,6 @@
 /** Writes the map: the changes of one epoch into its tiles, and the tiles into the commit of the epoch. */
 import type { Hash } from "../../shared/crypto/hash.ts";
-import { HASH_WORDS, setHashWords } from "./fixed-hash.ts";
+import { HASH_WORDS, sameHash, setHashWords } from "./fixed-hash.ts";
 import {
   ageOfTile,
   checkChanged,
@@ -127,6 +127,42 @@ export class MapWriter {
     return leaf === undefined ? undefined : parseLeaf(leaf);
   }
 
+  /** Where the tile below the top stands that the walk towards an index needs, if it is not in memory. */
+  missingBelow(index: Hash): TilePlace | undefined {
+    const [tile, slot] = this.#endInTop(index);
+    if (tile.kinds[slot] !== LINK || this.#isLoaded(nameBelow(tile, slot))) return undefined;
+    return { prefix: tile.childPrefix(slot), depth: TOP_DEPTH };
+  }
+
+  /** Takes the stored form of such a tile, unless it has changed since it was read. */
+  load(place: TilePlace, stored: Uint8Array): void {
+    const [tile, slot] = this.#endInTop(place.prefix);
+    if (tile.kinds[slot] !== LINK || this.#isLoaded(nameBelow(tile, slot))) return;
+    const child = this.#parse(place, stored);
+    if (sameHash(child.hashes, HASH_WORDS, tile.hashes, slot * HASH_WORDS))
+      this.#young.set(nameBelow(tile, slot), child);
+    else this.#spare.push(child);
+  }
+
+  /** As `find`, of what is in memory. */
+  findLoaded(index: Hash): StoredLeaf | undefined {
+    return this.missingBelow(index) === undefined ? this.find(index) : undefined;
+  }
+
+  #isLoaded(name: string | number): boolean {
+    return this.#young.has(name) || this.#old.has(name);
+  }
+
+  #endInTop(index: Hash): readonly [Tile, number] {
+    let tile = this.#first();
+    let slot = tile.slotOf(index);
+    while (tile.kinds[slot] === LINK && tile.depth + TILE_HEIGHT < TOP_DEPTH) {
+      tile = this.#below(tile, slot);
+      slot = tile.slotOf(index);
+    }
+    return [tile, slot];
+  }
+
   /** Sets leaves, in strictly increasing order of index, as one epoch. */
   apply(leaves: readonly StoredLeaf[], time: WriteTime): MapChange {
     const update = new Update(time);
@@ -237,7 +273,10 @@ export class MapWriter {
   /** A tile from the store. */
   #read({ prefix, depth }: TilePlace): Tile | undefined {
     const bytes = this.#reads.get(tileKey({ prefix, depth }));
-    if (bytes === undefined) return undefined;
+    return bytes === undefined ? undefined : this.#parse({ prefix, depth }, bytes);
+  }
+
+  #parse({ prefix, depth }: TilePlace, bytes: Uint8Array): Tile {
     if (depth < TOP_DEPTH) return parseTile(prefix, depth, bytes);
     const tile = parseTile(prefix, depth, bytes, this.#spare.pop());
     tile.stored = bytes;

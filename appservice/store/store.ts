@@ -101,6 +101,8 @@ export interface Commit {
 }
 
 export interface Store extends Reads {
+  /** The values of keys, undefined where there is none, read beside this thread, where a store can do that. */
+  getMany?(keys: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]>;
   snapshot(): Snapshot;
   /**
    * Resolves when the commit is on disk. Rejects with `ConflictError` if an expectation failed, `UnknownOutcomeError` if
