@@ -1,12 +1,15 @@
 /** The contract of the database under the log: ordered keys, durable atomic commits, snapshots. */
 
+/** Where the message of an `IntegrityError` names no other. */
+const NEXT_STEP = "Next: stop the service, run matrix-ckv fsck, and restore the newest backup";
+
 /** What is stored contradicts itself: a wrong checksum, a referenced record that is missing, a hash that does not fit. */
 export class IntegrityError extends Error {
   /** sysexits.h EX_SOFTWARE: starting again does not help. */
   readonly exitCode = 70;
 
   constructor(message: string, options?: { readonly cause?: unknown }) {
-    super(message, options);
+    super(message.includes("Next: ") ? message : `${message}. ${NEXT_STEP}`, options);
     this.name = "IntegrityError";
   }
 }

@@ -44,8 +44,16 @@ const clock = new ScaledClock(workload.startMs, workload.timesFaster);
 let entries = workload.firstEntry;
 let left = workload.changes;
 
+/** Says it before anything else happens, however busy the listener is. */
 function say(fact: Fact): void {
-  writeSync(1, `${JSON.stringify(fact)}\n`);
+  for (let rest = Buffer.from(`${JSON.stringify(fact)}\n`); rest.length > 0;) {
+    try {
+      rest = rest.subarray(writeSync(1, rest));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    }
+  }
 }
 
 function nextUser(): string {
