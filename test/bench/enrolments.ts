@@ -2,7 +2,7 @@
 import type { OwnLog } from "../support/own-log.ts";
 import { randomEntry } from "./big-log.ts";
 import type { Figure } from "./table.ts";
-import { startForBench, WAITING_EPOCHS } from "./updates.ts";
+import { mergedPerSecond, startForBench, WAITING_EPOCHS } from "./updates.ts";
 
 const PER_EPOCH = 1_000;
 const WARM_UP_EPOCHS = 3;
@@ -16,17 +16,7 @@ export async function measureEnrolments(log: OwnLog, seconds: number): Promise<r
   };
   // Not counted: the threads that make the proofs start with the first of them, and then compile what they run.
   for (let i = 0; i < WARM_UP_EPOCHS; i++) await Promise.all(Array.from({ length: PER_EPOCH }, enrol));
-  const started = performance.now();
-  const ends = started + seconds * 1_000;
-  let enrolled = 0;
-  const enrolOne = async (): Promise<void> => {
-    while (performance.now() < ends) {
-      await enrol();
-      enrolled += 1;
-    }
-  };
-  await Promise.all(Array.from({ length: WAITING_EPOCHS * PER_EPOCH }, enrolOne));
-  const measured = (enrolled / (performance.now() - started)) * 1_000;
+  const measured = await mergedPerSecond(seconds, WAITING_EPOCHS * PER_EPOCH, enrol);
   await running.sequencer.close();
   return [{ name: "enrolments", unit: "1/s", measured, must: 3_500, reach: 4_500 }];
 }

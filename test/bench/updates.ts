@@ -38,20 +38,26 @@ async function measure(
   return { name: `durable updates, ${perEpoch} per epoch`, unit: "1/s", measured: updates, ...aims };
 }
 
-/** Keeps `waiting` changes on their way for some seconds; returns merged and published ones per second. */
-export async function submitFor(running: RunningLog, users: number, seconds: number, waiting: number): Promise<number> {
-  const started = performance.now();
-  const ends = started + seconds * 1_000;
+/** Keeps `waiting` changes on their way for some seconds; returns those that were merged and published, per second. */
+export function submitFor(running: RunningLog, users: number, seconds: number, waiting: number): Promise<number> {
+  return mergedPerSecond(seconds, waiting, async () => {
+    const userId = userOf(Math.floor(Math.random() * users));
+    await running.sequencer.submit({ userId, entry: randomEntry(), observedMs: Date.now() });
+  });
+}
+
+/** Keeps `waiting` changes on their way for some seconds; returns how many of them ended in that time, per second. */
+export async function mergedPerSecond(seconds: number, waiting: number, submit: () => Promise<void>): Promise<number> {
+  const ends = performance.now() + seconds * 1_000;
   let merged = 0;
   const submitOne = async (): Promise<void> => {
     while (performance.now() < ends) {
-      const userId = userOf(Math.floor(Math.random() * users));
-      await running.sequencer.submit({ userId, entry: randomEntry(), observedMs: Date.now() });
-      merged += 1;
+      await submit();
+      if (performance.now() < ends) merged += 1;
     }
   };
   await Promise.all(Array.from({ length: waiting }, submitOne));
-  return (merged / (performance.now() - started)) * 1_000;
+  return merged / seconds;
 }
 
 /** How long the answering thread is blocked while 1,000 updates a second are merged, once a second. */
