@@ -104,10 +104,10 @@ export async function runTarget(name: string, seconds: number, say: (line: strin
 /** The target and all it imports of this repository as one file of JavaScript, which Jazzer.js can instrument. */
 async function bundle(name: string, directory: string): Promise<string> {
   const entry = join(directory, "entry.ts");
-  const [helpers, file] = [join(import.meta.dirname, "target.ts"), join(import.meta.dirname, "targets", `${name}.ts`)];
+  const [guard, file] = [join(import.meta.dirname, "guard.ts"), join(import.meta.dirname, "targets", `${name}.ts`)];
   writeFileSync(
     entry,
-    `import { withoutHang } from ${JSON.stringify(helpers)};
+    `import { withoutHang } from ${JSON.stringify(guard)};
 import { target } from ${JSON.stringify(file)};
 const run = withoutHang(target);
 for (const seed of target.seeds()) await run(seed);
