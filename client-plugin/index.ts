@@ -115,6 +115,7 @@ export class ContactKeyVerification {
   readonly #random: (length: number) => Uint8Array;
   readonly #log: (message: string, error: unknown) => void;
   readonly #emitter: Emitter<ContactKeyVerificationEvents>;
+  readonly #storage: Storage;
   readonly #state: AccountState;
   readonly #logs: Logs;
   readonly #verifier: Verifier;
@@ -148,6 +149,7 @@ export class ContactKeyVerification {
     };
     this.#emitter = new Emitter(report);
     const storage = options.storage ?? defaultStorage(client.getSafeUserId(), client.getDeviceId() ?? "");
+    this.#storage = storage;
     const clock = this.#clock;
     const slackMs = Math.max(SLACK_MIN_MS, options.policy?.slackMs ?? SLACK_DEFAULT_MS);
     const fetch: Fetch = options.fetch ?? (async (url, init) => await globalThis.fetch(url, init));
@@ -226,6 +228,7 @@ export class ContactKeyVerification {
     this.#warnings = new Warnings({
       client: this.#client,
       state: this.#state,
+      storage: this.#storage,
       clock: this.#clock,
       post: this.#post,
       signal: this.#abort.signal,
@@ -238,6 +241,7 @@ export class ContactKeyVerification {
       },
       rank: async () => await rankOfThisDevice(this.#client),
     });
+    await this.#warnings.load();
     this.#monitor.start();
     this.#attach();
     this.#scan();

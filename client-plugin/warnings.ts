@@ -10,6 +10,7 @@ import type { Clock } from "./clock.ts";
 import type { AccountState, StateRecord } from "./contacts.ts";
 import type { ClientLike, RoomLike } from "./matrix.ts";
 import { markLocally } from "./matrix.ts";
+import type { Storage } from "./storage.ts";
 import { wordingOf } from "./wording.ts";
 
 /** Something that was found out. `key` tells two facts of one code about one user apart (a key, a version, an epoch). */
@@ -49,6 +50,8 @@ export type PostPolicy = "direct" | "local" | "off";
 export interface WarningsOptions {
   readonly client: ClientLike;
   readonly state: AccountState;
+  /** Keeps the evidence that is too long to be shared. */
+  readonly storage: Storage;
   readonly clock: Clock;
   readonly post: PostPolicy;
   readonly signal: AbortSignal;
@@ -59,7 +62,8 @@ export interface WarningsOptions {
 }
 
 const CLASSES: readonly VerdictClass[] = ["information", "unchecked", "notice", "warning", "evidence"];
-/** Evidence longer than this stays on this device. */
+/** Evidence longer than this stays on this device, in its storage under this name and the warning's id. */
+const EVIDENCE = "evidence:";
 const MAX_SHARED_EVIDENCE_CHARACTERS = 16_384;
 /** A device posts this much later per own device before it, and never more than the second. */
 const POST_STEP_MS = 2_000;
@@ -72,6 +76,7 @@ export class Warnings {
   readonly #options: WarningsOptions;
   /** Ids posted, or seen posted, from this device on. */
   readonly #posted = new Set<string>();
+  /** Evidence of this device, which is in storage, too. */
   readonly #evidence = new Map<string, string>();
   readonly #told = new Map<string, VerdictClass>();
 
@@ -80,15 +85,32 @@ export class Warnings {
     for (const { id, class: told } of this.#records()) this.#told.set(id, told);
   }
 
+  /** Reads the evidence that this device keeps for warnings that still stand. */
+  async load(): Promise<void> {
+    const { storage } = this.#options;
+    const standing = new Set(this.list().map(({ id }) => id));
+    for (const name of await storage.names(EVIDENCE)) {
+      const id = name.slice(EVIDENCE.length);
+      const file = standing.has(id) ? await storage.get(name) : undefined;
+      if (file === undefined) await storage.delete(name);
+      else this.#evidence.set(id, file);
+    }
+  }
+
   /** Takes a fact in. The first time, or when it has become graver, the host is told and the chat, if policy says so. */
   async raise(fact: Fact): Promise<void> {
     if (isBelow(fact.class, "notice")) return;
     const id = idOf(fact);
-    const known = this.#record(id);
+    const last = this.#record(id);
+    const known = last !== undefined && this.#isAnotherTime(last, fact) ? undefined : last;
     if (known !== undefined && !isBelow(known.class, fact.class)) return;
     const { userId, code, devices, evidence } = fact;
-    if (evidence !== undefined) this.#evidence.set(id, evidence);
-    const shared = evidence !== undefined && evidence.length <= MAX_SHARED_EVIDENCE_CHARACTERS ? { evidence } : {};
+    const isShared = evidence !== undefined && evidence.length <= MAX_SHARED_EVIDENCE_CHARACTERS;
+    const shared = isShared ? { evidence } : {};
+    if (evidence !== undefined && !isShared) {
+      this.#evidence.set(id, evidence);
+      await this.#options.storage.set(EVIDENCE + id, evidence);
+    }
     const sinceMs = known?.sinceMs ?? fact.sinceMs;
     const named = devices === undefined ? {} : { devices };
     this.#told.set(id, fact.class);
@@ -159,6 +181,12 @@ export class Warnings {
 
   #record(id: string): WarningRecord | undefined {
     return this.#records().find((record) => record.id === id);
+  }
+
+  /** A fault without a key of its own, which was over when it was dismissed, and began again since. */
+  #isAnotherTime(record: WarningRecord, { key, sinceMs }: Fact): boolean {
+    if (key !== "" || record.class === "evidence" || !this.#isDismissed(record)) return false;
+    return this.#options.state.all("dismissed").every(({ id, atMs }) => id !== record.id || atMs < sinceMs);
   }
 
   /** Dismissed since it was raised at its present class. */

@@ -88,6 +88,7 @@ describe("the local mark of a warning", () => {
     const warnings = new Warnings({
       client: bob.matrix,
       state: await stateIn(storage, clock),
+      storage,
       clock,
       post,
       signal: new AbortController().signal,

@@ -119,6 +119,7 @@ describe("a client", function () {
     const warnings = new Warnings({
       client,
       state,
+      storage: new MemoryStorage(),
       clock,
       post: "off",
       signal: new AbortController().signal,
