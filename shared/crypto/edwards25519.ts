@@ -17,13 +17,8 @@ const ROOT_OF_MINUS_ONE = fieldOf(1968116137670750595680707930498854201544606651
 /** The coordinate y = 4 / 5 of the base point; its x is even. */
 const BASE = decodeHex(`58${"66".repeat(31)}`);
 
-/** Keys remembered at once: a log, its cosigners, and the devices of a few users. Each takes some 20 kB. */
-const MAX_KNOWN = 64;
-/** A scalar is cut into parts of this many bits, each with its own table: one doubling then serves all of them. */
-const PART_BITS = 64n;
-const KNOWN_PARTS = 4;
-/** Tables for all parts cost half a use, and halve every later one; most keys of a first look are never used again. */
-const USES_BEFORE_TABLES = 8;
+/** Keys remembered at once: a log, its cosigners, and the devices of a user who has as many as an entry holds. 5 kB each. */
+const MAX_KNOWN = 256;
 /** P, 3P, 5P, ..., 15P: what digits of at most 15 need. */
 const TABLE_LENGTH = 8;
 
@@ -38,12 +33,11 @@ export interface Point {
 
 const IDENTITY: Point = { X: ZERO, Y: ONE, Z: ONE, E: ZERO, H: ONE };
 
-/** A point with the odd multiples of P, 2^64 P, 2^128 P and so on; of P alone where it won't come again. */
+/** A point P with P, 3P, 5P and so on. */
 export interface PreparedPoint {
   readonly point: Point;
-  readonly tables: readonly Table[];
+  readonly table: readonly Summand[];
 }
-type Table = readonly Summand[];
 
 /** What of a second summand enters an addition: Y - X, Y + X, 2 Z, 2 d T. */
 interface Summand {
@@ -59,51 +53,35 @@ export interface Multiple {
   readonly of: PreparedPoint;
 }
 
-interface KnownPoint {
-  readonly prepared: PreparedPoint;
-  readonly uses: number;
-}
-
 /** Points by their encoding, least recently used first. Written by `knownPoint` only; what it answers never depends on it. */
-const known = new Map<string, KnownPoint>();
+const known = new Map<string, PreparedPoint>();
 let preparedBase: PreparedPoint | undefined;
 
 /** The base point. */
 export function basePoint(): PreparedPoint {
-  preparedBase ??= prepare(decodePoint(BASE) ?? IDENTITY, KNOWN_PARTS);
+  preparedBase ??= passingPoint(decodePoint(BASE) ?? IDENTITY);
   return preparedBase;
 }
 
 /**
- * The point of a public key's 32 bytes, or undefined where they are no canonical encoding (RFC 8032). Keys that come again,
- * as a log's and its VRF's do, are remembered with tables that halve the time of each use.
+ * The point of a public key's 32 bytes, or undefined where they are no canonical encoding (RFC 8032). The keys used last, as
+ * a log's and its VRF's, are remembered.
  */
 export function knownPoint(bytes: Uint8Array): PreparedPoint | undefined {
   const name = encodeHex(bytes);
-  const entry = usedAgain(known.get(name)) ?? firstUse(bytes);
-  if (entry === undefined) return undefined;
+  const point = known.has(name) ? undefined : decodePoint(bytes);
+  const prepared = known.get(name) ?? (point && passingPoint(point));
+  if (prepared === undefined) return undefined;
   known.delete(name);
-  known.set(name, entry);
-  return entry.prepared;
-}
-
-function firstUse(bytes: Uint8Array): KnownPoint | undefined {
-  const point = decodePoint(bytes);
-  if (point === undefined) return undefined;
   const [oldest] = known.keys();
   if (known.size >= MAX_KNOWN && oldest !== undefined) known.delete(oldest);
-  return { prepared: passingPoint(point), uses: 1 };
-}
-
-function usedAgain(entry: KnownPoint | undefined): KnownPoint | undefined {
-  if (entry === undefined) return undefined;
-  const { prepared, uses } = entry;
-  return { prepared: uses === USES_BEFORE_TABLES ? prepare(prepared.point, KNOWN_PARTS) : prepared, uses: uses + 1 };
+  known.set(name, prepared);
+  return prepared;
 }
 
 /** A point that won't come again. */
 export function passingPoint(point: Point): PreparedPoint {
-  return prepare(point, 1);
+  return { point, table: oddMultiples(point) };
 }
 
 /** The point of 32 bytes, or undefined where they are no canonical encoding (RFC 8032, "Decoding"). Nothing is remembered. */
@@ -150,15 +128,7 @@ function isZero(a: Field): boolean {
   return numberOfField(a) === 0n;
 }
 
-function prepare(point: Point, parts: number): PreparedPoint {
-  const tables = [oddMultiples(point)];
-  for (let shifted = point; tables.length < parts; tables.push(oddMultiples(shifted))) {
-    for (let bit = 0n; bit < PART_BITS; bit++) shifted = double(shifted);
-  }
-  return { point, tables };
-}
-
-function oddMultiples(point: Point): Table {
+function oddMultiples(point: Point): readonly Summand[] {
   const twice = summandOf(double(point));
   const multiples: Summand[] = [];
   for (let multiple = point; multiples.length < TABLE_LENGTH; multiple = add(multiple, twice)) {
@@ -216,7 +186,7 @@ export function isSmallOrder(point: Point): boolean {
 
 /** The sum of all multiples, in one walk down their bits (Straus). */
 export function sumOfMultiples(...multiples: readonly Multiple[]): Point {
-  const rows = multiples.flatMap(rowsOf);
+  const rows = multiples.map(({ scalar, of: { table } }) => ({ table, digits: signedDigits(scalar) }));
   let sum = IDENTITY;
   for (let bit = Math.max(...rows.map(({ digits }) => digits.length)) - 1; bit >= 0; bit--) {
     sum = double(sum);
@@ -229,25 +199,10 @@ export function sumOfMultiples(...multiples: readonly Multiple[]): Point {
   return sum;
 }
 
-interface Row {
-  readonly table: Table;
-  readonly digits: readonly number[];
-}
-
-/** One table for each part of the scalar; the last part is all that is left. */
-function rowsOf({ scalar, of: { tables } }: Multiple): readonly Row[] {
+/** Digits d with `sum of d[i] * 2^i = scalar`, each 0 or odd and at most 15 in size (width-5 NAF). */
+function signedDigits(scalar: bigint): readonly number[] {
   const sign = scalar < 0n ? -1 : 1;
-  const size = scalar < 0n ? -scalar : scalar;
-  return tables.map((table, part) => {
-    const rest = size >> (PART_BITS * BigInt(part));
-    const isLast = part === tables.length - 1;
-    return { table, digits: signedDigits(isLast ? rest : BigInt.asUintN(Number(PART_BITS), rest), sign) };
-  });
-}
-
-/** Digits d with `sum of d[i] * 2^i = sign * size`, each 0 or odd and at most 15 in size (width-5 NAF). */
-function signedDigits(size: bigint, sign: number): readonly number[] {
-  const bits = size.toString(2);
+  const bits = (scalar < 0n ? -scalar : scalar).toString(2);
   const bit = (at: number): number => (bits.at(-1 - at) === "1" ? 1 : 0);
   const digits: number[] = [];
   let carry = 0;
