@@ -62,7 +62,10 @@ function lookAgain(log: BigLog, before: Looked, isCosigned: boolean): VerifiedLo
   return verifyUser(head, { index, settling: before.settling, ...accepted }, log.userId, user);
 }
 
-/** The very first verification of a process, in milliseconds: nothing is compiled. Only the making of the log ran before. */
+/**
+ * The very first verification of a process, in milliseconds: nothing is compiled. Only the making of the log ran before.
+ * @public Called by name in processes and pages of its own.
+ */
 export function timeColdVisit(): number {
   const log = bigLog("cold");
   return timed(() => lookFirst(log, false)).ms;
