@@ -76,8 +76,8 @@ async function checkLog(store: Store, log: StoppedLog, report: (report: CheckRep
     const indices = indexCheck(log, settings);
     return (await checkStore(store, head.epoch, settings.configuration.settle_ms, report, indices)) && fits;
   } catch (error) {
-    const isFinding = [IntegrityError, VerificationError, ForeignAnchorError].some((type) => error instanceof type);
-    if (isFinding) return problem((error as Error).message);
+    if (error instanceof IntegrityError) return problem(error.finding);
+    if (error instanceof VerificationError || error instanceof ForeignAnchorError) return problem(error.message);
     throw error;
   }
 }

@@ -82,7 +82,7 @@ export async function checkStore(
       if (!(error instanceof IntegrityError)) throw error;
       sound = false;
       const cause = error.cause instanceof Error ? `: ${error.cause.message}` : "";
-      report({ kind: "problem", message: error.message + cause });
+      report({ kind: "problem", message: error.finding + cause });
     });
   }
   return sound;

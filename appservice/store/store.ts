@@ -7,10 +7,13 @@ const NEXT_STEP = "Next: stop the service, run matrix-ckv fsck, and restore the 
 export class IntegrityError extends Error {
   /** sysexits.h EX_SOFTWARE: starting again does not help. */
   readonly exitCode = 70;
+  /** What is wrong, without the step to take: for a report of many. */
+  readonly finding: string;
 
   constructor(message: string, options?: { readonly cause?: unknown }) {
     super(message.includes("Next: ") ? message : `${message}. ${NEXT_STEP}`, options);
     this.name = "IntegrityError";
+    this.finding = message;
   }
 }
 

@@ -51,8 +51,11 @@ describe("fsck of indices", () => {
       return before;
     };
     const before = await write(new Map());
-    await work();
-    await write(before);
+    try {
+      await work();
+    } finally {
+      await write(before);
+    }
   }
 
   it("proves as many as asked, spread over all", async () => {
