@@ -21,7 +21,7 @@ import { entryTile, hashReaderFromTiles, parseEntryBundle, tilePath, tilesForInc
 import { proveInclusion, verifyInclusion } from "../shared/merkle/inclusion.ts";
 import { LOG_DOMAINS } from "../shared/merkle/tree.ts";
 import { decodePath, encodePath, serverOfUser } from "../shared/messages.ts";
-import type { HeadPart, PromisePart, Statement, VersionPart, WellKnown } from "../shared/messages.ts";
+import type { HeadPart, PromisePart, SettledAnswer, Statement, VersionPart, WellKnown } from "../shared/messages.ts";
 import {
   DAY_MS,
   HEAD_ROLLED_BACK_AFTER_MS,
@@ -285,8 +285,16 @@ export class LogView {
     inStep("index-proof", () => verifyIndex(head.configuration, index, userId, answer.vrf_proof));
     const headLeaf = looked.leaf === undefined ? undefined : { n: looked.leaf.n, root: looked.leaf.root };
     const context = { index, headLeaf, headProven: looked.proven, accepted: acceptedBy(answer.epoch) };
-    const settled = verifySettled(head, settling, context, answer);
-    return { epoch: answer.epoch, ...settled };
+    return { epoch, ...verifySettled(head, settling, context, await this.#leadingTo(looked, answer)) };
+  }
+
+  /** The service's path leads to the history as it is by now, which may have grown since the lookup. */
+  async #leadingTo({ userId, leaf: shown }: Looked, part: SettledAnswer): Promise<SettledAnswer> {
+    const { leaf } = part;
+    if (leaf === undefined || shown === undefined) return part;
+    const { proof: consistency } =
+      leaf.n < shown.n ? await this.#options.client.historyConsistency(userId, leaf.n, shown.n) : { proof: "" };
+    return { ...part, leaf: { ...leaf, consistency } };
   }
 
   /** When the epochs of a history were closed: records proven under the head of a lookup. */

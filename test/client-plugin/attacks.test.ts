@@ -552,6 +552,27 @@ describe("attacks on the own account", () => {
     world.stop();
   });
 
+  it("11: an own history that grows between two questions is no contradiction", async () => {
+    const world = await started();
+    world.service.lies.set("/v1/lookup", refuse(503));
+    await world.pass(3 * HOUR_MS);
+    world.service.lies.clear();
+    world.service.size = world.log.size;
+    world.bob.devices.set("BTABLET", {});
+    world.log.setEntry(BOB, world.bob.entry());
+    world.epoch();
+    let asked = 0;
+    world.service.lies.set("/v1/settled", ({ epoch }) => {
+      asked += 1;
+      return world.log.settled(BOB, Number(epoch));
+    });
+    await world.ckv.refresh(BOB);
+    assert.ok(asked > 0);
+    assert.equal(world.ckv.ownStatus().reason, undefined);
+    assert.deepEqual(world.codes(), []);
+    world.stop();
+  });
+
   it("69: the own account's contacts are untouched by its reset", async () => {
     const world = await started();
     world.bob.reset("own doing");
