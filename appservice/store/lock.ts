@@ -3,7 +3,7 @@ import type { Server } from "node:net";
 import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { NoDataError } from "./store.ts";
+import { NoDataError, StorageError } from "./store.ts";
 
 /** Another process holds the data directory. */
 export class LockedError extends Error {
@@ -28,14 +28,15 @@ const ANSWER_WITHIN_MS = 1_000;
 /**
  * Takes the data directory for this process: a Unix socket that listens in it, which the kernel closes with the process,
  * however that ends. LevelDB's own lock is lost when anybody in the process opens and closes its file.
- * Throws `LockedError`, naming the process that holds it; `NoDataError`.
+ * Throws `LockedError`, naming the process that holds it; `NoDataError`; `StorageError`.
  */
 export async function takeLock(directory: string): Promise<Lock> {
   const path = resolve(join(directory, "ckv.lock"));
   if (Buffer.byteLength(path) > MAX_SOCKET_PATH) throw new Error(`${directory} is too long a path for a lock`);
   const server = await listen(path).catch(async (error: unknown) => {
     const { code } = error as NodeJS.ErrnoException;
-    if (code !== "EADDRINUSE") throw existsSync(directory) ? error : new NoDataError(directory, false);
+    if (!existsSync(directory)) throw new NoDataError(directory, false);
+    if (code !== "EADDRINUSE") throw new StorageError(path, { cause: error });
     const holder = await askHolder(path);
     if (holder !== undefined) throw new LockedError(directory, holder);
     await rm(path, { force: true });
@@ -73,8 +74,9 @@ function askHolder(path: string): Promise<string | undefined> {
     socket.on("end", () => {
       answer(number);
     });
-    socket.on("error", () => {
-      answer(undefined);
+    socket.on("error", ({ code }: NodeJS.ErrnoException) => {
+      // Any other failure, of this process's own handles for one, says nothing about the holder.
+      answer(code === "ECONNREFUSED" || code === "ENOENT" ? undefined : "(unknown)");
     });
   });
 }
