@@ -4,6 +4,8 @@
  */
 import { connect } from "node:net";
 import { userOf } from "./big-log.ts";
+import { quantilesOf } from "./rate.ts";
+import type { Rate } from "./rate.ts";
 
 export interface LookupJob {
   readonly port: number;
@@ -16,10 +18,8 @@ export interface LookupJob {
   readonly connections: number;
 }
 
-export interface LookupLoad {
+export interface LookupLoad extends Rate {
   readonly answers: number;
-  readonly perSecond: number;
-  readonly p99Ms: number;
   /** Some of the answers, as they came. */
   readonly sample: readonly { readonly userId: string; readonly text: string }[];
 }
@@ -52,9 +52,7 @@ class Load {
     await Promise.all(Array.from({ length: this.#job.connections }, () => this.#connection()));
     const elapsedS = (performance.now() - startedMs) / 1_000;
     const answers = this.#times.length;
-    this.#times.sort((a, b) => a - b);
-    const p99Ms = this.#times[Math.floor(answers * 0.99)] ?? 0;
-    return { answers, perSecond: answers / elapsedS, p99Ms, sample: this.#sample };
+    return { answers, perSecond: answers / elapsedS, ...quantilesOf(this.#times), sample: this.#sample };
   }
 
   /** Rejects with the answer at the first that is not 200. */

@@ -8,6 +8,7 @@ import { userOf } from "./big-log.ts";
 import { checkSample } from "./lookup-check.ts";
 import type { LookupLoad } from "./lookup-client.ts";
 import { ask, askForConstant, serveLookups } from "./lookup-service.ts";
+import { latencies } from "./rate.ts";
 import type { Figure } from "./table.ts";
 import { startForBench, submitSteadily } from "./updates.ts";
 
@@ -37,10 +38,10 @@ export async function measureLookups(log: OwnLog, users: number, seconds: number
   return [
     { name: "lookups in process", unit: "1/s", measured: inProcess },
     { name: "lookups", unit: "1/s", measured: idle.perSecond, must: 6_000, reach: 12_000 },
-    { name: "lookups, p99", unit: "ms", measured: idle.p99Ms, must: 10, reach: 5, atMost: true },
+    ...latencies("lookups", idle, { must: 10, reach: 5 }),
     { name: "processor time of a lookup", unit: "us", measured: (user + system) / idle.answers },
     { name: "lookups with 1,000 updates/s", unit: "1/s", measured: busy.perSecond, must: 4_000, reach: 8_000 },
-    { name: "lookups with 1,000 updates/s, p99", unit: "ms", measured: busy.p99Ms, must: 15, reach: 8, atMost: true },
+    ...latencies("lookups with 1,000 updates/s", busy, { must: 15, reach: 8 }),
     { name: "the lookups' client on a constant answer", unit: "1/s", measured: constant.perSecond },
     {
       name: "map proof, mean",

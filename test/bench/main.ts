@@ -1,6 +1,6 @@
 /**
  * `npm run bench`: what the service can do on this machine, beside what it must and should. Options:
- * `--users 10000` (default 1,000,000), `--seconds 10` per measurement, `--only updates,lookups`, `--fresh` to make the log
+ * `--users 10000` (default 100000,1000000: a column each), `--seconds 10` per measurement, `--only updates,lookups`, `--fresh` to make the log
  * anew instead of from a copy of the one that an earlier run left in .cache/bench.
  */
 import { parseArgs } from "node:util";
@@ -16,7 +16,7 @@ import { measureEnrolments } from "./enrolments.ts";
 import { measureLookups } from "./lookups.ts";
 import { measureRestart } from "./restart.ts";
 import { printTable } from "./table.ts";
-import type { Figure } from "./table.ts";
+import type { Column, Figure } from "./table.ts";
 import { measureUpdates } from "./updates.ts";
 
 const { values } = parseArgs({
@@ -27,7 +27,7 @@ const { values } = parseArgs({
     fresh: { type: "boolean", default: false },
   },
 });
-const users = Number(values.users ?? 1_000_000);
+const sizes = (values.users ?? "100000,1000000").split(",").map(Number);
 const seconds = Number(values.seconds ?? 10);
 const only = values.only?.split(",");
 
@@ -36,12 +36,12 @@ const say = (text: string): void => {
 };
 
 /** Figures of a log, in this order: each leaves it a little larger. */
-const ofLog: readonly (readonly [string, (log: OwnLog) => Promise<readonly Figure[]>])[] = [
+const ofLog: readonly (readonly [string, (log: OwnLog, users: number) => Promise<readonly Figure[]>])[] = [
   ["restart", measureRestart],
-  ["updates", (log) => measureUpdates(log, users, seconds)],
+  ["updates", (log, users) => measureUpdates(log, users, seconds)],
   ["enrolments", (log) => measureEnrolments(log, seconds)],
-  ["lookups", (log) => measureLookups(log, users, seconds)],
-  ["disk", (log) => measureDisk(log, users)],
+  ["lookups", (log, users) => measureLookups(log, users, seconds)],
+  ["disk", measureDisk],
 ];
 const ofClient: readonly (readonly [string, () => Promise<readonly Figure[]>])[] = [
   ["weight", measureWeight],
@@ -51,22 +51,29 @@ const ofClient: readonly (readonly [string, () => Promise<readonly Figure[]>])[]
 ];
 const wanted = ([name]: readonly [string, unknown]): boolean => only?.includes(name) !== false;
 
-const calibration = calibrate();
-const figures: Figure[] = [];
-if (ofLog.some(wanted)) {
+/** The figures of a log of `users` users. */
+async function measureLog(users: number): Promise<readonly Figure[]> {
+  const figures: Figure[] = [];
   const { log, perSecond } = await bigLog(users, values.fresh, (done) => {
     if (done % 50_000 === 0 || done === users) say(`making a log of ${users} users: ${done}`);
   });
   if (perSecond !== undefined) figures.push({ name: "users loaded", unit: "1/s", measured: perSecond });
   for (const [name, measure] of ofLog.filter(wanted)) {
-    say(`measuring ${name}`);
-    figures.push(...(await measure(log)));
+    say(`measuring ${name} at ${users} users`);
+    figures.push(...(await measure(log, users)));
   }
   log.remove();
+  return figures;
 }
+
+const calibration = calibrate();
+const columns: Column[] = [];
+if (ofLog.some(wanted)) for (const users of sizes) columns.push({ users, figures: await measureLog(users) });
+const figures: Figure[] = [];
 for (const [name, measure] of ofClient.filter(wanted)) {
   say(`measuring ${name}`);
   figures.push(...(await measure()));
 }
+columns.push({ users: undefined, figures });
 say("");
-printTable(users, calibration, figures);
+printTable(calibration, columns);

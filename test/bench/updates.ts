@@ -4,6 +4,8 @@ import { systemClock } from "../../appservice/clock.ts";
 import type { RunningLog } from "../../appservice/sequencer.ts";
 import type { OwnLog } from "../support/own-log.ts";
 import { randomEntry, userOf } from "./big-log.ts";
+import { latencies, quantilesOf } from "./rate.ts";
+import type { Rate } from "./rate.ts";
 import type { Figure } from "./table.ts";
 
 const WARM_UP_SECONDS = 2;
@@ -17,8 +19,8 @@ export function startForBench(log: OwnLog, maxChanges: number): Promise<RunningL
 
 export async function measureUpdates(log: OwnLog, users: number, seconds: number): Promise<readonly Figure[]> {
   return [
-    await measure(log, users, seconds, 1_000, { must: 8_000, reach: 12_000 }),
-    await measure(log, users, seconds, 100, { must: 3_307, reach: 7_000 }),
+    ...(await measure(log, users, seconds, 1_000, { must: 8_000, reach: 12_000 })),
+    ...(await measure(log, users, seconds, 100, { must: 3_307, reach: 7_000 })),
     ...(await blocking(log, users, seconds)),
   ];
 }
@@ -29,35 +31,38 @@ async function measure(
   seconds: number,
   perEpoch: number,
   aims: { readonly must: number; readonly reach: number },
-): Promise<Figure> {
+): Promise<readonly Figure[]> {
   const running = await startForBench(log, perEpoch);
   // Not counted: a thread that just started still compiles what it runs.
   await submitFor(running, users, WARM_UP_SECONDS, WAITING_EPOCHS * perEpoch);
   const updates = await submitFor(running, users, seconds, WAITING_EPOCHS * perEpoch);
   await running.sequencer.close();
-  return { name: `durable updates, ${perEpoch} per epoch`, unit: "1/s", measured: updates, ...aims };
+  const name = `durable updates, ${perEpoch} per epoch`;
+  return [{ name, unit: "1/s", measured: updates.perSecond, ...aims }, ...latencies(name, updates)];
 }
 
-/** Keeps `waiting` changes on their way for some seconds; returns those that were merged and published, per second. */
-export function submitFor(running: RunningLog, users: number, seconds: number, waiting: number): Promise<number> {
-  return mergedPerSecond(seconds, waiting, async () => {
+/** Keeps `waiting` changes on their way for some seconds, each until it is merged and published. */
+export function submitFor(running: RunningLog, users: number, seconds: number, waiting: number): Promise<Rate> {
+  return rateOf(seconds, waiting, async () => {
     const userId = userOf(Math.floor(Math.random() * users));
     await running.sequencer.submit({ userId, entry: randomEntry(), observedMs: Date.now() });
   });
 }
 
-/** Keeps `waiting` changes on their way for some seconds; returns how many of them ended in that time, per second. */
-export async function mergedPerSecond(seconds: number, waiting: number, submit: () => Promise<void>): Promise<number> {
+/** Keeps `waiting` changes on their way for some seconds, and counts those that ended in that time. */
+export async function rateOf(seconds: number, waiting: number, submit: () => Promise<void>): Promise<Rate> {
   const ends = performance.now() + seconds * 1_000;
-  let merged = 0;
+  const times: number[] = [];
   const submitOne = async (): Promise<void> => {
-    while (performance.now() < ends) {
+    for (let began = performance.now(); began < ends;) {
       await submit();
-      if (performance.now() < ends) merged += 1;
+      const ended = performance.now();
+      if (ended < ends) times.push(ended - began);
+      began = ended;
     }
   };
   await Promise.all(Array.from({ length: waiting }, submitOne));
-  return merged / seconds;
+  return { perSecond: times.length / seconds, ...quantilesOf(times) };
 }
 
 /** How long the answering thread is blocked while 1,000 updates a second are merged, once a second. */
