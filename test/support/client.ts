@@ -3,11 +3,16 @@ import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { createClient, EventType, MsgType, Preset, SyncState } from "matrix-js-sdk";
 import type { MatrixClient } from "matrix-js-sdk";
+import { createClient as createOldestClient } from "matrix-js-sdk-oldest/lib/matrix.js";
 import type { CryptoApi, CryptoCallbacks } from "matrix-js-sdk/lib/crypto-api/index.js";
 import type { UIAuthCallback } from "matrix-js-sdk/lib/interactive-auth.js";
 import { logger } from "matrix-js-sdk/lib/logger.js";
 import type { Logger } from "matrix-js-sdk/lib/logger.js";
+import type { ClientLike } from "../../client-plugin/index.ts";
 import type { Synapse, SynapseUser } from "./synapse.ts";
+
+/** The versions of matrix-js-sdk at both ends of what the plugin runs with. */
+export type Sdk = "oldest" | "newest";
 
 /** How long something may take that should take a second or two. */
 const PATIENCE_MS = 30_000;
@@ -158,16 +163,21 @@ export class OpenClient {
 }
 
 /** A new account with one device. `name` is the start of its localpart; further clients may have the same. */
-export async function openClient(synapse: Synapse, name: string): Promise<OpenClient> {
+export async function openClient(synapse: Synapse, name: string, sdk: Sdk = "newest"): Promise<OpenClient> {
   const account = await synapse.registerUser(`${name.toLowerCase()}-${randomBytes(4).toString("hex")}`);
-  const client = await open(synapse, account, new Keyring());
+  const client = await open(synapse, account, new Keyring(), sdk);
   await client.setUpIdentity();
   return client;
 }
 
-async function open(synapse: Synapse, account: SynapseUser, keyring: Keyring): Promise<OpenClient> {
+async function open(
+  synapse: Synapse,
+  account: SynapseUser,
+  keyring: Keyring,
+  sdk: Sdk = "newest",
+): Promise<OpenClient> {
   const network = new Network();
-  const matrix = createClient({
+  const matrix = create[sdk]({
     baseUrl: synapse.url,
     userId: account.userId,
     deviceId: account.deviceId,
@@ -181,6 +191,14 @@ async function open(synapse: Synapse, account: SynapseUser, keyring: Keyring): P
   await eventually(`${account.userId} syncs`, () => matrix.getSyncState() === SyncState.Syncing);
   return new OpenClient(account, matrix, synapse, network, keyring);
 }
+
+/** Does not compile unless the plugin takes the oldest SDK's client as it is. */
+const createOldest: (...options: Parameters<typeof createOldestClient>) => ClientLike = createOldestClient;
+/** What is used of the SDK here is the same in both, though a compiler takes classes with private members for strangers. */
+const create: { readonly [Name in Sdk]: typeof createClient } = {
+  oldest: createOldest as unknown as typeof createClient,
+  newest: createClient,
+};
 
 /** The keys of an account's secret storage, as its person would keep them. */
 class Keyring {

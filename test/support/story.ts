@@ -12,7 +12,7 @@ import { LyingLog } from "./lying-log.ts";
 import type { Parity } from "./lying-log.ts";
 import type { KeyLies } from "./attacks.ts";
 import { openClient } from "./client.ts";
-import type { OpenClient } from "./client.ts";
+import type { OpenClient, Sdk } from "./client.ts";
 import type { LogCopy } from "./log-copy.ts";
 import { READER_HEADER } from "./switch.ts";
 import type { SynapseUser } from "./synapse.ts";
@@ -99,8 +99,16 @@ export class Scene {
 
   /** New people, each with an account, one device, and Contact Key Verification turned on. */
   async people<Names extends readonly string[]>(...names: Names): Promise<{ [Name in keyof Names]: Person }> {
+    return await this.peopleWith({}, ...names);
+  }
+
+  /** The same; who is named in `sdks` has a client with that SDK. */
+  async peopleWith<Names extends readonly string[]>(
+    sdks: Readonly<Record<string, Sdk>>,
+    ...names: Names
+  ): Promise<{ [Name in keyof Names]: Person }> {
     const open = async (name: string): Promise<Person> =>
-      await this.join(name, await openClient(this.world.synapse, name));
+      await this.join(name, await openClient(this.world.synapse, name, sdks[name]));
     const people = await Promise.all(names.map(open));
     this.step("devices are open");
     await Promise.all(people.map(async (person) => await person.ckv.turnOn()));
