@@ -6,11 +6,12 @@ import { systemClock } from "./clock.ts";
 import { endSignal, print } from "./commands-independent.ts";
 import { ALL_FILES, NEEDED_TO_START } from "./check-files.ts";
 import { loadChecked, loadConfig, type Config } from "./config.ts";
+import { linesOf, neededOptions } from "./homeserver-options.ts";
 import { HEARTBEAT_BOUNDS, init, InitError, makeKeys, MERGE_DELAY_BOUNDS, SETTLE_BOUNDS, vkeyOf } from "./init.ts";
 import { readKeys, writeKeys } from "./keys-file.ts";
 import { openLogger } from "./logger.ts";
 import { fsck } from "./fsck.ts";
-import { parseRegistration } from "./registration.ts";
+import { BOT_LOCALPART, parseRegistration } from "./registration.ts";
 import { initSuccessor, nextOrigin } from "./successor.ts";
 import { wellKnownLines } from "./well-known.ts";
 
@@ -35,6 +36,7 @@ interface InitArguments extends WithConfig {
   readonly serviceUrl?: string;
   readonly appserviceUrl?: string;
   readonly data: string;
+  readonly anchor: string;
   readonly settleMs?: number;
   readonly heartbeatMs?: number;
   readonly mergeDelayMs?: number;
@@ -75,19 +77,25 @@ export async function runInit(given: InitArguments): Promise<void> {
     },
     systemClock.now(),
   );
+  const needed = neededOptions({ serverName, registrationFile: files.registration, botLocalpart: BOT_LOCALPART });
   print(`Made a log for ${serverName}:
-  ${files.config}        settings
-  ${files.registration}  for the homeserver: list it under app_service_config_files and restart
-  ${files.keys}          secret keys: keep a copy offline
-  ${files.data}          database
-  ${files.anchor}        anchor: best on another disk
-So that clients find it, add to homeserver.yaml:
+${describeFiles({
+  [files.config]: "settings",
+  [files.registration]: "for the homeserver, whose user must be able to read it",
+  [files.keys]: "secret keys: keep a copy offline",
+  [files.data]: "database",
+  [files.anchor]: "anchor: best on another disk",
+})}
+Add to homeserver.yaml, with public_baseurl set, and restart Synapse:
+${linesOf(needed, { optional: false })}
 ${wellKnownLines(wellKnown)}
+and, only to enrol every new account by itself:
+${linesOf(needed, { optional: true })}
 Next: "matrix-ckv doctor -c ${files.config}", then "matrix-ckv run -c ${files.config}".`);
 }
 
 async function runInitSuccessor(given: InitArguments, successorOf: string): Promise<void> {
-  const { config, data, successorKeys, withoutFinalEpoch } = given;
+  const { config, data, anchor, successorKeys, withoutFinalEpoch } = given;
   if ((successorKeys === undefined) === (withoutFinalEpoch === undefined)) {
     throw new InitError(
       "--successor-of needs --successor-keys, the keys that the final epoch names (matrix-ckv close-log makes them); or --without-final-epoch for a log that can't sign any more",
@@ -97,6 +105,7 @@ async function runInitSuccessor(given: InitArguments, successorOf: string): Prom
     old: loadConfig(successorOf, process.env),
     config,
     data,
+    anchor,
     ...(successorKeys === undefined ? {} : { keysFile: successorKeys }),
     nowMs: systemClock.now(),
     progress: (what, done) => {
@@ -104,13 +113,23 @@ async function runInitSuccessor(given: InitArguments, successorOf: string): Prom
     },
   });
   print(`Made the successor, ${wellKnown.log_key}:
-  ${files.config}        settings: compare them with those of the old log
-  ${files.keys}          secret keys: keep a copy offline
-  ${files.data}          database, with all histories of the old log
-  ${files.anchor}        anchor: best on another disk
+${describeFiles({
+  [files.config]: "settings: compare them with those of the old log",
+  [files.keys]: "secret keys: keep a copy offline",
+  [files.data]: "database, with all histories of the old log",
+  [files.anchor]: "anchor: best on another disk",
+})}
 So that clients find it, replace in homeserver.yaml, and restart Synapse:
 ${wellKnownLines(wellKnown)}
 Next: "matrix-ckv fsck -c ${files.config}", then "matrix-ckv run -c ${files.config}". Keep the old log's files: they are its evidence.`);
+}
+
+/** A line for each file, and what it is. */
+function describeFiles(files: { readonly [path: string]: string }): string {
+  const width = Math.max(...Object.keys(files).map((path) => path.length));
+  return Object.entries(files)
+    .map(([path, what]) => `  ${path.padEnd(width)}  ${what}`)
+    .join("\n");
 }
 
 interface CloseLogArguments extends WithConfig {

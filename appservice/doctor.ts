@@ -8,6 +8,8 @@ import type { WellKnown } from "../shared/messages.ts";
 import type { Config } from "./config.ts";
 import { Homeserver } from "./homeserver.ts";
 import { HomeserverError } from "./homeserver-error.ts";
+import { linesOf, mapOf, neededOptions } from "./homeserver-options.ts";
+import type { Yaml } from "./homeserver-options.ts";
 import { KeysFileError, readKeys } from "./keys-file.ts";
 import { nativeCrypto } from "./no-native-crypto.ts";
 import { parseRegistration, type Registration } from "./registration.ts";
@@ -235,16 +237,18 @@ function mayOnlyBotSpeak(levels: { readonly [name: string]: unknown } | undefine
 
 /** What only homeserver.yaml shows. */
 function* examineOptions({ config, homeserverYaml }: DoctorOptions, registration: Registration): Iterable<Finding> {
-  const needed = neededOptions(config, registration);
+  const needed = neededOptions({
+    serverName: config.homeserver.serverName,
+    registrationFile: config.registration,
+    botLocalpart: registration.senderLocalpart,
+  });
   if (homeserverYaml === undefined) {
-    const list = (optional: boolean): string =>
-      needed.flatMap((option) => (option.optional === optional ? [option.lines] : [])).join("\n");
     yield unknown(
       "homeserver.yaml",
       `not examined: no API of Synapse tells these options, so run this with --homeserver-yaml <file> where the file can be read. It must have:
-${list(false)}
+${linesOf(needed, { optional: false })}
 and, only to enrol every new account by itself:
-${list(true)}`,
+${linesOf(needed, { optional: true })}`,
     );
     return;
   }
@@ -261,66 +265,10 @@ ${list(true)}`,
   }
 }
 
-type Yaml = { readonly [name: string]: unknown };
-
-interface NeededOption {
-  readonly subject: string;
-  readonly lines: string;
-  readonly optional: boolean;
-  readonly isSet: (yaml: Yaml) => boolean;
-}
-
-function neededOptions({ homeserver, registration: file }: Config, { senderLocalpart }: Registration): NeededOption[] {
-  const members = `#${MEMBERS_ALIAS}:${homeserver.serverName}`;
-  return [
-    {
-      subject: "app_service_config_files",
-      lines: `app_service_config_files:\n  - ${file}`,
-      optional: false,
-      isSet: (yaml) => listOf(yaml["app_service_config_files"]).length > 0,
-    },
-    {
-      subject: "msc3202_transaction_extensions",
-      lines: "experimental_features:\n  msc3202_transaction_extensions: true",
-      optional: false,
-      isSet: (yaml) => mapOf(yaml["experimental_features"])["msc3202_transaction_extensions"] === true,
-    },
-    {
-      subject: "openid resource",
-      lines: "listeners:   # on the listener that homeserver.url names\n  - resources: [{ names: [client, openid] }]",
-      optional: false,
-      isSet: hasOpenId,
-    },
-    {
-      subject: "auto_join_rooms",
-      lines: `auto_join_rooms: ["${members}"]\nautocreate_auto_join_rooms: false\nauto_join_mxid_localpart: ${senderLocalpart}`,
-      optional: true,
-      isSet: (yaml) =>
-        listOf(yaml["auto_join_rooms"]).includes(members) &&
-        yaml["autocreate_auto_join_rooms"] === false &&
-        yaml["auto_join_mxid_localpart"] === senderLocalpart,
-    },
-  ];
-}
-
-function hasOpenId(yaml: Yaml): boolean {
-  const resources = listOf(yaml["listeners"]).flatMap((listener) => listOf(mapOf(listener)["resources"]));
-  const names = resources.flatMap((resource) => listOf(mapOf(resource)["names"]));
-  return names.includes("openid") || names.includes("federation");
-}
-
 function readYaml(file: string): Yaml | Error {
   try {
     return mapOf(parse(readFileSync(file, "utf8")));
   } catch (error) {
     return error instanceof Error ? error : new Error("cannot be read");
   }
-}
-
-function mapOf(value: unknown): Yaml {
-  return typeof value === "object" && value !== null ? (value as Yaml) : {};
-}
-
-function listOf(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : [];
 }

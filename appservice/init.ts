@@ -48,6 +48,7 @@ export interface InitOptions {
   /** File to write; the other files go beside it unless named. */
   readonly config: string;
   readonly data: string;
+  readonly anchor: string;
   readonly settleMs: number;
   readonly heartbeatMs: number;
   readonly mergeDelayMs: number;
@@ -101,14 +102,14 @@ export function makeKeys(): LogKeys {
 }
 
 /** Where the files of a log go: beside its config.yaml. */
-export function filesOf({ config, data }: Pick<InitOptions, "config" | "data">): InitFiles {
+export function filesOf({ config, data, anchor }: Pick<InitOptions, "config" | "data" | "anchor">): InitFiles {
   const beside = (name: string): string => resolve(dirname(config), name);
   return {
     config: resolve(config),
     registration: beside("registration.yaml"),
     keys: beside("keys.json"),
     data: beside(data),
-    anchor: beside("anchor/head"),
+    anchor: beside(anchor),
   };
 }
 
@@ -168,7 +169,10 @@ function registrationOf({ appserviceUrl, serverName }: InitOptions): string {
 }
 
 /** The text of config.yaml, with its comments. */
-export function configYaml(options: InitOptions, files: InitFiles): string {
+export function configYaml(
+  options: Pick<InitOptions, "homeserverUrl" | "serverName" | "serviceUrl" | "ports">,
+  files: InitFiles,
+): string {
   const path = (file: string): string => JSON.stringify(relative(dirname(files.config), file));
   const { homeserverUrl, serverName, serviceUrl, ports } = options;
   return `# Configuration of matrix-ckv. Paths are relative to this file. Every value may also be set by the environment:

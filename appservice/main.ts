@@ -54,6 +54,7 @@ function addServiceCommands(command: Command): void {
     .option("--service-url <url>", "where clients reach this service, https")
     .option("--appservice-url <url>", "where the homeserver reaches this service")
     .option("--data <directory>", "database", "data")
+    .option("--anchor <file>", "newest signed head, which tells an old database: best on another disk", "anchor/head")
     .option("--settle-ms <ms>", "length of a settling interval; fixed for the life of the log", integer)
     .option("--heartbeat-ms <ms>", "an epoch without changes this often; can only shrink later", integer)
     .option("--merge-delay-ms <ms>", "a promised change is merged within this; can only shrink later", integer)

@@ -22,6 +22,7 @@ export interface SuccessorOptions {
   /** config.yaml to write; the rest goes beside it. */
   readonly config: string;
   readonly data: string;
+  readonly anchor: string;
   /** The keys that the final epoch names; undefined: the old log has none, and the new one gets new keys. */
   readonly keysFile?: string;
   readonly nowMs: number;
@@ -102,8 +103,7 @@ async function takeOver(options: SuccessorOptions, files: NewLog["files"], ended
   });
   const { appservice, api, metrics } = old.listeners;
   const ports = { appservice: appservice.port, api: api.port, metrics: metrics.port };
-  const yaml = { ...terms, ports, appserviceUrl: "", config: options.config, data: options.data };
-  writeNew(files.config, configYaml(yaml, files), 0o644);
+  writeNew(files.config, configYaml({ ...terms, ports }, files), 0o644);
   return { files, wellKnown: wellKnownOf(origin, serviceUrl, keys) };
 }
 

@@ -6,6 +6,9 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync,
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { parse } from "yaml";
+import { mapOf, neededOptions } from "../../appservice/homeserver-options.ts";
+import type { Yaml } from "../../appservice/homeserver-options.ts";
 import { freePort } from "../support/port.ts";
 
 const MAIN = join(import.meta.dirname, "../../appservice/main.ts");
@@ -87,6 +90,15 @@ describe("main", function () {
     for (const secret of ["keys.json", "registration.yaml"]) {
       assert.equal(statSync(join(directory, secret)).mode & 0o777, 0o600, secret);
     }
+    const lines = /restart Synapse:\n(.*)\nand, only to enrol every new account by itself:\n(.*)\nNext: /s.exec(output);
+    assert.ok(lines !== null, output);
+    const written = parse(lines.slice(1).join("\n")) as Yaml;
+    const registrationFile = join(directory, "registration.yaml");
+    for (const option of neededOptions({ serverName: "example.org", registrationFile, botLocalpart: "ckv" })) {
+      assert.ok(option.isSet(written), option.subject);
+    }
+    assert.deepEqual(written["app_service_config_files"], [registrationFile]);
+    assert.ok("org.matrix-ckv" in mapOf(written["extra_well_known_client_content"]));
   });
 
   it("init never overwrites", async () => {

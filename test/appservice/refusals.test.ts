@@ -60,6 +60,7 @@ describe("refusals to start", function () {
         appserviceUrl: "http://127.0.0.1:1",
         config: config(),
         data: "data",
+        anchor: "anchor/head",
         settleMs: 10_000,
         heartbeatMs: 60_000,
         mergeDelayMs: 5_000,

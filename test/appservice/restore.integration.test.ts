@@ -54,6 +54,7 @@ describe("a service whose database is taken back", function () {
         appserviceUrl: `http://127.0.0.1:${ports.appservice}`,
         config: join(directory, "config.yaml"),
         data: "data",
+        anchor: "anchor/head",
         settleMs: 10_000,
         heartbeatMs: 500,
         mergeDelayMs: 5_000,

@@ -98,6 +98,7 @@ describe("the service on a real homeserver", function () {
         appserviceUrl: `http://127.0.0.1:${ports.appservice}`,
         config: join(directory, "config.yaml"),
         data: "data",
+        anchor: "anchor/head",
         settleMs: 10_000,
         heartbeatMs: HEARTBEAT_MS,
         mergeDelayMs: 5_000,
@@ -432,7 +433,15 @@ describe("the service on a real homeserver", function () {
     await service.finished;
     const old = loadConfig(files.config, {});
     const config = join(directory, "next/config.yaml");
-    const place = { old, config, data: "data", keysFile, nowMs: Date.now(), progress: () => undefined };
+    const place = {
+      old,
+      config,
+      data: "data",
+      anchor: "anchor/head",
+      keysFile,
+      nowMs: Date.now(),
+      progress: () => undefined,
+    };
     ({ files } = await initSuccessor(place));
     await start();
     const again = await openSession(account);

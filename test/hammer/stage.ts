@@ -67,6 +67,7 @@ export class Stage {
         appserviceUrl: urlOf(ports.appservice),
         config,
         data: "data",
+        anchor: "anchor/head",
         settleMs: SETTLE_MS,
         heartbeatMs: HEARTBEAT_MS,
         mergeDelayMs: MERGE_DELAY_MS,

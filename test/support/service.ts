@@ -66,6 +66,7 @@ export class Service {
         appserviceUrl: `http://127.0.0.1:${String(ports.appservice)}`,
         config: join(directory, "config.yaml"),
         data: "data",
+        anchor: "anchor/head",
         settleMs: SETTLE_MS,
         heartbeatMs: HEARTBEAT_MS,
         mergeDelayMs: MERGE_DELAY_MS,
