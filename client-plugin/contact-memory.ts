@@ -65,7 +65,6 @@ export interface ContactMemory {
   unsignedSince: Record<string, number>;
   /** A contact's gossip agreed with the head known here. */
   agreedMs?: number;
-  lastCompleteMs?: number;
   /** The first epoch at which the own account was seen here: settling epochs before it are none of ours. */
   followedFromEpoch?: number;
 }

@@ -20,7 +20,7 @@ import type { Policy } from "../shared/log/policy.ts";
 import { entryTile, hashReaderFromTiles, parseEntryBundle, tilePath, tilesForInclusion } from "../shared/log/tiles.ts";
 import { proveInclusion, verifyInclusion } from "../shared/merkle/inclusion.ts";
 import { LOG_DOMAINS } from "../shared/merkle/tree.ts";
-import { decodePath, encodePath, serverOfUser } from "../shared/messages.ts";
+import { decodePath, encodePath } from "../shared/messages.ts";
 import type { HeadPart, PromisePart, SettledAnswer, Statement, VersionPart, WellKnown } from "../shared/messages.ts";
 import {
   DAY_MS,
@@ -34,7 +34,7 @@ import { acceptConfiguration, verifyHead } from "../shared/proofs/head.ts";
 import type { VerifiedHead } from "../shared/proofs/head.ts";
 import { checkAuthority, verifyContent, verifyIndex, verifyUser } from "../shared/proofs/lookup.ts";
 import type { VerifiedLookup } from "../shared/proofs/lookup.ts";
-import { settlingInterval, verifySettled, verifySettlingRecords } from "../shared/proofs/settling.ts";
+import { checkOneSettling, settlingInterval, verifySettled, verifySettlingRecords } from "../shared/proofs/settling.ts";
 import type { AcceptedLeaf, VerifiedSettled, VerifiedSettling } from "../shared/proofs/settling.ts";
 import { inStep } from "../shared/proofs/step.ts";
 import { VerdictError } from "../shared/verdict-codes.ts";
@@ -596,6 +596,7 @@ export class LogView {
     try {
       const records = await this.#options.client.settlingRecords(epoch, head.checkpoint.size);
       const settling = verifySettlingRecords(head, epoch, records);
+      for (const other of this.#settlings.values()) checkOneSettling(head, other, settling);
       this.#settlings.set(epoch, settling);
       return settling;
     } catch (error) {
@@ -620,10 +621,5 @@ export class LogView {
   async #store(): Promise<void> {
     const { storage, serverName, memory } = this.#options;
     await storage.set(`log:${serverName}`, JSON.stringify(memory));
-  }
-
-  /** Whether this log speaks for a user. */
-  speaksFor(userId: string): boolean {
-    return serverOfUser(userId) === this.#options.serverName;
   }
 }

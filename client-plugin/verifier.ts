@@ -353,7 +353,6 @@ function accept(memory: ContactMemory, looked: Looked, nowMs: number): void {
   if (leaf.content === undefined) delete memory.entry;
   else memory.entry = fromUtf8(leaf.content.bytes);
   memory.followedSinceMs ??= nowMs;
-  memory.lastCompleteMs = nowMs;
 }
 
 /** Of what has settled the newest is enough: it descends from the others. */

@@ -104,7 +104,7 @@ function thresholdOf(text: string, members: number): number {
  */
 export function checkPolicy(policy: Policy, cosigners: readonly NoteKey[]): readonly NoteKey[] {
   if (policy.quorum === undefined || isMet(policy.quorum, cosigners)) return cosigners;
-  throw new VerificationError("bad-signature", "too few of the cosigners that the policy demands");
+  throw new VerificationError("bad-signature", "too few cosigners");
 }
 
 function isMet(member: PolicyMember, cosigners: readonly NoteKey[]): boolean {

@@ -124,7 +124,7 @@ export function parseMapProof(bytes: Uint8Array): MapProof {
 export function verifyMapProof(proof: MapProof, index: Hash, leaf: LeafValue | undefined): Hash {
   const { siblings, terminal } = proof;
   if ((terminal.kind === "leaf") !== (leaf !== undefined)) {
-    throw new VerificationError("bad-map-proof", "presence claimed with a proof of absence, or the reverse");
+    throw new VerificationError("bad-map-proof", "a proof of another kind");
   }
   if (terminal.kind === "foreign") checkForeign(terminal.leaf, index, siblings.length);
   let hash = terminal.kind === "foreign" ? mapLeafHash(terminal.leaf) : EMPTY;

@@ -134,14 +134,23 @@ function verifyLastRecord({ size, root }: Checkpoint, part: HeadPart): EpochReco
 /** Step 3: time and labels in order with the newest record seen. */
 function verifyOrder(known: KnownLog, record: EpochRecord, part: HeadPart): void {
   if (known.newest === undefined) return;
-  const newest = parseEpochRecord(decodeUnpadded(known.newest.record));
-  if (newest.epoch === record.epoch) return;
-  const isOlder = record.epoch < newest.epoch;
-  const [earlier, later] = isOlder ? [record, newest] : [newest, record];
-  const parts: readonly [HeadPart, HeadPart] = isOlder ? [part, known.newest] : [known.newest, part];
-  const backwards = later.timestampMs <= earlier.timestampMs;
-  if (!backwards && later.labels >= earlier.labels) return;
-  const evidence = attemptEvidence(() => createOrderEvidence(formatVkey(known.logKey), ...parts));
+  const newest = { record: parseEpochRecord(decodeUnpadded(known.newest.record)), proven: known.newest };
+  const shown = { record, proven: part };
+  if (record.epoch < newest.record.epoch) checkRising(known.logKey, shown, newest);
+  else if (record.epoch > newest.record.epoch) checkRising(known.logKey, newest, shown);
+}
+
+/** A record in the tree of a head of its log. Good under every later head of the log. */
+export interface TiedRecord {
+  readonly record: EpochRecord;
+  readonly proven: ProvenRecord;
+}
+
+/** The time of the later record is later, its labels no fewer. Throws VerdictError with evidence E7. */
+export function checkRising(logKey: NoteKey, earlier: TiedRecord, later: TiedRecord): void {
+  const backwards = later.record.timestampMs <= earlier.record.timestampMs;
+  if (!backwards && later.record.labels >= earlier.record.labels) return;
+  const evidence = attemptEvidence(() => createOrderEvidence(formatVkey(logKey), earlier.proven, later.proven));
   const code = backwards ? "time-backwards" : "labels-shrank";
   throw new VerdictError(code, "the records of the log are out of order", evidence);
 }
@@ -151,7 +160,7 @@ function checkClock(record: EpochRecord, cosignatures: readonly Cosignature[], n
   const ahead = record.timestampMs > nowMs + CLOCK_AHEAD_MAX_MS;
   const offWitness = cosignatures.some(({ timestampS }) => timestampS * 1_000 > nowMs + CLOCK_OFF_WITNESSES_MAX_MS);
   if (ahead || offWitness)
-    throw new VerdictError("clock", "the clock here differs from that of the log or its witnesses");
+    throw new VerdictError("clock", "the clock here is off");
 }
 
 /**

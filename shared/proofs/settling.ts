@@ -19,13 +19,13 @@ import { VerdictError } from "../verdict-codes.ts";
 import type { VerdictCode } from "../verdict-codes.ts";
 import { attemptEvidence, createLeafEvidence, leafConflict, withoutKnownRoot } from "./evidence.ts";
 import type { Evidence, ProvenRecord } from "./evidence.ts";
-import type { VerifiedHead } from "./head.ts";
+import { checkRising } from "./head.ts";
+import type { TiedRecord, VerifiedHead } from "./head.ts";
 import { inStep } from "./step.ts";
 
-/** A settling epoch, verified under a head of its log. Good under every later head of the log. */
-export interface VerifiedSettling {
-  readonly record: EpochRecord;
-  readonly proven: ProvenRecord;
+/** A settling epoch, verified under a head of its log, and the record before it; epoch 0 has none. */
+export interface VerifiedSettling extends TiedRecord {
+  readonly before?: TiedRecord;
 }
 
 /** A leaf of the map that this account accepted, with what proves it to others. `timestampMs`: of its record. */
@@ -52,23 +52,44 @@ export function settlingEpochOf(records: readonly EpochRecord[], settleMs: numbe
 }
 
 /**
- * `epoch` is a settling epoch: its record and the one before it stand in the head's tree, and in different intervals.
- * Throws VerdictError `settle-overdue`, or `bad-answer`.
+ * `epoch` is a settling epoch: its record and the one before it stand in the head's tree, and that one in an earlier
+ * interval. Throws VerdictError `settle-overdue`, `bad-answer`, or `time-backwards` with evidence.
  */
 export function verifySettlingRecords(head: VerifiedHead, epoch: number, answer: SettlingRecords): VerifiedSettling {
   return inStep("settle-overdue", () => {
-    const record = recordAt(head, epoch, answer.record, answer.record_proof);
-    const proven = { checkpoint: head.part.checkpoint, record: answer.record, record_proof: answer.record_proof };
-    if (epoch === 0) return { record, proven };
+    const settling = recordAt(head, epoch, answer.record, answer.record_proof);
+    if (epoch === 0) return settling;
     const { previous_record, previous_proof } = answer;
     if (previous_record === undefined || previous_proof === undefined) throw overdue("the record before it is missing");
-    const previous = recordAt(head, epoch - 1, previous_record, previous_proof);
+    const before = recordAt(head, epoch - 1, previous_record, previous_proof);
+    checkTime(head, before, settling);
     const { settle_ms } = head.configuration;
-    if (settlingInterval(previous, settle_ms) === settlingInterval(record, settle_ms)) {
+    if (settlingInterval(before.record, settle_ms) === settlingInterval(settling.record, settle_ms)) {
       throw overdue(`epoch ${epoch} is not the first of its interval`);
     }
-    return { record, proven };
+    return { ...settling, before };
   });
+}
+
+/**
+ * Two settling epochs of one log, in any order, which time may have in one order only: else there could be two of one
+ * interval, and two readers would be shown one each. Returns the second. Throws VerdictError `time-backwards`.
+ */
+export function checkOneSettling(
+  head: VerifiedHead,
+  known: VerifiedSettling,
+  settling: VerifiedSettling,
+): VerifiedSettling {
+  const [earlier, later] = known.record.epoch < settling.record.epoch ? [known, settling] : [settling, known];
+  for (const tied of [later.before, later]) {
+    if (tied !== undefined && tied.record.epoch > earlier.record.epoch) checkTime(head, earlier, tied);
+  }
+  return settling;
+}
+
+/** What else is wrong between the two is told of the user whose leaf shows it. */
+function checkTime({ logKey }: VerifiedHead, earlier: TiedRecord, later: TiedRecord): void {
+  if (later.record.timestampMs <= earlier.record.timestampMs) checkRising(logKey, earlier, later);
 }
 
 /** Returns the settling epoch if it is the newest one of this head, else throws `settle-overdue`. */
@@ -79,14 +100,14 @@ export function checkNewestSettling(head: VerifiedHead, settling: VerifiedSettli
   throw overdue("the settling epoch is of another interval than the head");
 }
 
-function recordAt({ checkpoint }: VerifiedHead, epoch: number, encoded: string, proof: string): EpochRecord {
+function recordAt({ checkpoint, part }: VerifiedHead, epoch: number, encoded: string, proof: string): TiedRecord {
   const bytes = decodeUnpadded(encoded);
   const record = parseEpochRecord(bytes);
   if (record.epoch !== epoch) throw overdue("the record is of another epoch");
   const { size, root } = checkpoint;
   const path = decodePath(proof);
   verifyInclusion(LOG_DOMAINS, { leafHash: epochLeafHash(bytes), index: epoch, size, root, path });
-  return record;
+  return { record, proven: { checkpoint: part.checkpoint, record: encoded, record_proof: proof } };
 }
 
 function overdue(problem: string): VerdictError {

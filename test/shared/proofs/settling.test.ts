@@ -5,7 +5,12 @@ import { verifyHead } from "../../../shared/proofs/head.ts";
 import type { VerifiedHead } from "../../../shared/proofs/head.ts";
 import { verifyUser } from "../../../shared/proofs/lookup.ts";
 import type { KnownUser } from "../../../shared/proofs/lookup.ts";
-import { checkNewestSettling, settlingEpochOf, verifySettlingRecords } from "../../../shared/proofs/settling.ts";
+import {
+  checkNewestSettling,
+  checkOneSettling,
+  settlingEpochOf,
+  verifySettlingRecords,
+} from "../../../shared/proofs/settling.ts";
 import { mutatedPaths } from "../../support/mutations.ts";
 import { TestLog } from "../../support/test-log.ts";
 import { TestUser } from "../../support/test-user.ts";
@@ -72,6 +77,25 @@ describe("settling", () => {
     }
     const stranger = threeIntervals().settlingRecords(2, 3);
     assertVerdict(() => verifySettlingRecords(head, 2, stranger), "settle-overdue", "another size");
+  });
+
+  it("convicts a log whose time dips before the epoch it calls settling, or a second one of an interval", () => {
+    const log = threeIntervals();
+    log.closeEpoch(START + 30_500);
+    log.closeEpoch(START + 21_000);
+    const later = headOf(log, 7);
+    assertEvidence(() => verifySettlingRecords(later, 6, log.settlingRecords(6, 7)), "time-backwards", "E7");
+    log.closeEpoch(START + 31_000);
+    const head = headOf(log, 8);
+    const first = verifySettlingRecords(head, 5, log.settlingRecords(5, 8));
+    const second = verifySettlingRecords(head, 7, log.settlingRecords(7, 8));
+    checkNewestSettling(head, first);
+    checkNewestSettling(head, second);
+    assertEvidence(() => checkOneSettling(head, first, second), "time-backwards", "E7");
+    assertEvidence(() => checkOneSettling(head, second, first), "time-backwards", "E7");
+    assert.equal(checkOneSettling(head, first, first), first);
+    const before = verifySettlingRecords(head, 4, log.settlingRecords(4, 8));
+    assert.equal(checkOneSettling(head, before, first), first);
   });
 
   it("shows what is settled, absence included, and what is not yet", () => {
