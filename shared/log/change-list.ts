@@ -1,7 +1,7 @@
 /** What an epoch changed, index by index; its hash stands in the record. shared/README.md, "Auditors, witnesses, gossip". */
 import type { Hash } from "../crypto/hash.ts";
 import { HASH_BYTES } from "../crypto/hash.ts";
-import { compareBytes, Reader, taggedHash, Writer } from "../encoding.ts";
+import { checkSafeInteger, compareBytes, Reader, taggedHash, Writer } from "../encoding.ts";
 import { VerificationError } from "../errors.ts";
 import type { Frontier } from "../merkle/tree.ts";
 import { frontierLength } from "../merkle/tree.ts";
@@ -35,7 +35,9 @@ export function parseChangeList(bytes: Uint8Array): readonly Change[] {
     const index = reader.bytes(HASH_BYTES);
     const size = reader.u64();
     const old = { size, hashes: readHashes(reader, frontierLength(size)) };
-    changes.push({ index, old, commitments: readHashes(reader, reader.u8()) });
+    const commitments = readHashes(reader, reader.u8());
+    checkSafeInteger(size + commitments.length, "a version");
+    changes.push({ index, old, commitments });
   }
   return changes;
 }

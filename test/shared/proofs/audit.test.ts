@@ -89,6 +89,16 @@ describe("audit", () => {
     assert.deepEqual(auditCheckpoint(state, last.note).size, 5);
   });
 
+  it("refuses a history that would grow beyond what a version can be", () => {
+    const size = Number.MAX_SAFE_INTEGER;
+    const old = { size, hashes: Array.from({ length: 53 }, () => sha256(last.record.mapRoot)) };
+    const endless = { index: changes[0]!.index, old, commitments: changes[0]!.commitments };
+    refuse(changed([endless], {}, proofFor([endless])), "audit-list-hash");
+    assertRefused(() => parseChangeList(encodeChangeList([endless])), "malformed");
+    const almost = { ...endless, old: { size: size - 1, hashes: old.hashes.slice(1) }, commitments: [old.hashes[0]!] };
+    refuse(changed([almost], {}, proofFor([almost])), "audit-old-leaf");
+  });
+
   it("takes a new configuration with its text, and refuses a fixed field", () => {
     const changing = logWithEpochs();
     changing.reconfigure({ heartbeat_ms: 1_000 });
