@@ -1,5 +1,6 @@
 /** Who asks: a Matrix OpenID token, checked with the user's homeserver once, becomes a short session of our own. */
 import { hash, randomBytes } from "node:crypto";
+import { isIPv6 } from "node:net";
 import { RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
 import { parseUserId, serverOfUser, type OpenIdToken, type SessionAnswer } from "../shared/messages.ts";
 import { ApiError } from "./api-error.ts";
@@ -12,6 +13,7 @@ const MAX_SESSIONS = 200_000;
 const MAX_TOKENS = 200_000;
 const EXCHANGE_TIMEOUT_MS = 10_000;
 const MAX_USERINFO_BYTES = 65_536;
+const IPV6_GROUPS = 8;
 
 /** Servers whose users may come, with the base URL of each one's OpenID endpoint. None is discovered: no request goes where the operator did not say. */
 export type OpenIdServers = ReadonlyMap<string, string>;
@@ -49,7 +51,7 @@ export class Sessions {
    * Throws ApiError: `forbidden` for a server not served here, `unauthorized`, `rate-limited`, `not-ready`.
    */
   async open(token: OpenIdToken, address: string): Promise<SessionAnswer> {
-    await spend(this.#openings, address, 1);
+    await spend(this.#openings, networkOf(address), 1);
     const base = this.#parts.servers.get(token.matrix_server_name);
     if (base === undefined) throw new ApiError("forbidden", "users of this homeserver are not served here");
     const userId = await this.#once(token.access_token, () => exchange(base, token));
@@ -118,6 +120,19 @@ export function subjectOf(answer: string): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** What one who asks can't change at will: the address, of IPv6 the /64 that every host has to itself. */
+function networkOf(address: string): string {
+  const [, mapped] = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address) ?? [];
+  if (mapped !== undefined || !isIPv6(address)) return mapped ?? address;
+  const [before = [], after] = address.split("::").map((part) => (part === "" ? [] : part.split(":")));
+  const zeros = after === undefined ? 0 : IPV6_GROUPS - before.length - after.length;
+  const groups = [...before, ...Array.from({ length: Math.max(0, zeros) }, () => "0"), ...(after ?? [])];
+  return groups
+    .slice(0, IPV6_GROUPS / 2)
+    .map((group) => parseInt(group, 16))
+    .join(":");
 }
 
 async function spend(limiter: RateLimiterMemory, key: string, points: number): Promise<void> {

@@ -114,6 +114,23 @@ describe("sessions", () => {
     });
   }
 
+  it("counts all addresses of one IPv6 network as one", async () => {
+    const sessions = open({ sessionsPerMinute: 2 });
+    const from = async (address: string): Promise<unknown> =>
+      await sessions.open(token(`@alice:example.org|${address}`), address);
+    await from("2001:db8:1:2::1");
+    await from("2001:db8:1:2:ffff:ffff:ffff:ffff");
+    await rejects(from("2001:db8:1:2::3"), "rate-limited");
+    await from("2001:db8:1:3::1");
+    await from("2001:db8::2:0:0:0:1");
+    await from("::1");
+    for (const address of ["::ffff:192.0.2.1", "::ffff:192.0.2.2", "192.0.2.3"]) {
+      await from(address);
+      await sessions.open(token(`@alice:example.org|again ${address}`), address);
+    }
+    await rejects(from("192.0.2.1"), "rate-limited");
+  });
+
   it("limits openings per address and questions per user", async () => {
     const sessions = open({ sessionsPerMinute: 2, lookupsPerMinute: 3 });
     await sessions.open(token("@a:example.org"), "1");
