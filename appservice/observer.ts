@@ -115,12 +115,16 @@ export class Observer {
     await refresh.finally(() => this.#refreshes.delete(userId));
   }
 
-  /** Puts the owner's statement, already verified, into a new version. Returns its number. */
+  /**
+   * Puts the owner's statement, already verified, into a new version. Returns its number. Throws HomeserverError where the
+   * answer is empty: that is asked again for long before it becomes a version.
+   */
   async state(userId: string, statement: Statement): Promise<number | undefined> {
     return await this.#inTurn(async () => {
       const keys = splitKeysQuery(await this.#parts.homeserver.queryKeys([userId]), [userId]).get(userId);
       const newest = await this.#parts.sequencer.newestEntry(userId);
       if (keys === undefined || newest === undefined) return undefined;
+      if (isEmpty(keys)) throw new HomeserverError("the homeserver shows no keys of the account", 0);
       const entry = nextEntry(userId, newest.entry, { kind: "keys", keys, statement }, NATIVE_CHECKS);
       if (entry === undefined) return newest.version;
       this.#submit({ userId, generation: NO_MARK }, entry);

@@ -238,6 +238,15 @@ describe("observer", () => {
     assert.equal(submitted.length, 1);
   });
 
+  it("puts no statement beside an empty answer, which may be a fault", async () => {
+    newest = { version: 1, entry: alice.entry(), pending: false };
+    answer = () => EMPTY;
+    const since = { n: 1, root: new Uint8Array(32) };
+    const statement = alice.statement({ ckv: "on", counter: 1, since });
+    await assert.rejects(observer.state(ALICE, statement), { name: "HomeserverError" });
+    assert.equal(submitted.length, 0);
+  });
+
   it("puts a statement into the next version", async () => {
     const since = { n: 1, root: new Uint8Array(32) };
     assert.equal(await observer.state(ALICE, alice.statement({ ckv: "on", counter: 1, since })), undefined);
