@@ -140,17 +140,25 @@ export class PendingChanges {
     return users;
   }
 
-  /** Takes out what an epoch at `timeMs` merges: at most `limit` users, in the order in which they came. */
+  /**
+   * Takes out what an epoch at `timeMs` merges: at most `limit` users, those with a promise first, each in the order in
+   * which they came. The first epoch after a time in which none could be closed is already late for a promise.
+   */
   take(limit: number, timeMs: number): readonly Merge[] {
-    const merges: Merge[] = [];
+    const merges = new Map<string, Merge>();
+    if (this.#waiting.size > limit) this.#takeInto(merges, limit, timeMs, isPromised);
+    this.#takeInto(merges, limit, timeMs, () => true);
+    return [...merges.values()];
+  }
+
+  #takeInto(merges: Map<string, Merge>, limit: number, timeMs: number, isMeant: (waiting: Waiting) => boolean): void {
     for (const [userId, waiting] of this.#waiting) {
-      if (merges.length === limit) break;
-      const count = mergeableOf(waiting, timeMs);
+      if (merges.size === limit) return;
+      const count = isMeant(waiting) && !merges.has(userId) ? mergeableOf(waiting, timeMs) : 0;
       if (count === 0) continue;
-      merges.push({ before: waiting.merged, versions: waiting.queue.splice(0, count) });
+      merges.set(userId, { before: waiting.merged, versions: waiting.queue.splice(0, count) });
       if (waiting.queue.length === 0) this.#waiting.delete(userId);
     }
-    return merges;
   }
 
   /** Says what was merged of a user, for what still waits. */
@@ -164,6 +172,10 @@ export class PendingChanges {
     if (waiting.queue.length === 0 && this.#waiting.size >= MAX_WAITING_USERS)
       throw new OverloadedError("of all users");
   }
+}
+
+function isPromised({ queue }: Waiting): boolean {
+  return queue.some(({ promise }) => promise !== undefined);
 }
 
 function mergeableOf({ merged, queue }: Waiting, timeMs: number): number {

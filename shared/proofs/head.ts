@@ -159,8 +159,7 @@ export function checkRising(logKey: NoteKey, earlier: TiedRecord, later: TiedRec
 function checkClock(record: EpochRecord, cosignatures: readonly Cosignature[], nowMs: number): void {
   const ahead = record.timestampMs > nowMs + CLOCK_AHEAD_MAX_MS;
   const offWitness = cosignatures.some(({ timestampS }) => timestampS * 1_000 > nowMs + CLOCK_OFF_WITNESSES_MAX_MS);
-  if (ahead || offWitness)
-    throw new VerdictError("clock", "the clock here is off");
+  if (ahead || offWitness) throw new VerdictError("clock", "the clock here is off");
 }
 
 /**

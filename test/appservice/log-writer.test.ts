@@ -101,6 +101,23 @@ describe("log writer", () => {
     }
   });
 
+  it("merges what is promised first, when more has waited than an epoch holds", async () => {
+    const writer = await open();
+    for (let user = 0; user < 25; user++) writer.submit(`@${user}:example.org`, utf8("{}"), 0);
+    const late = "@24:example.org";
+    assert.ok((await writer.promise(late, log.clock.now())) !== undefined);
+    for (let more = 1; more < 10; more++) writer.submit(late, utf8(`{${more}}`), 0);
+    // No epoch could be closed before the promise was due: the first one after that must hold the change.
+    await closeEpoch(writer, 100_000);
+    assert.deepEqual(writer.historyRoot(late, 9), undefined);
+    assert.notDeepEqual(writer.historyRoot(late, 8), undefined);
+    assert.equal(writer.newestEntry("@8:example.org")?.pending, false);
+    assert.equal(writer.newestEntry("@9:example.org")?.pending, true);
+    await closeEpoch(writer);
+    await closeEpoch(writer);
+    assert.equal(writer.newestEntry("@23:example.org")?.pending, false);
+  });
+
   it("does not write where another has written", async () => {
     const [one, other] = [await open(), await open()];
     await closeEpoch(one);
