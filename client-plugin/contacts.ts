@@ -73,6 +73,8 @@ export interface Pin {
 const BUCKETS = 16;
 const MAX_RECORDS = 10_000;
 const MAX_BUCKET_BYTES = 1_048_576;
+/** A bucket that is older than known is read again after this, before the server is doubted. */
+const READ_AGAIN_MS = 10_000;
 const NONCE_BYTES = 12;
 const SYNC_KEY_BYTES = 32;
 
@@ -86,9 +88,10 @@ export class AccountState {
   #writes: Writes = {};
   #counter = 0;
   #syncKey: Uint8Array | undefined;
-  /** Nothing was stored on this device when it started. */
-  #fresh = true;
-  #confirmed = false;
+  /** Where the counter of a new device began; undefined once another own device has confirmed the state. */
+  #begun: number | undefined;
+  /** Buckets that were read as older than known, and will be read again. */
+  readonly #behind = new Set<string>();
   /** Reads and writes of account data, one after the other: a read that overtook a write would look like a roll-back. */
   #tail: Promise<void> = Promise.resolve();
 
@@ -99,9 +102,11 @@ export class AccountState {
   /** Reads what this device stored. */
   async load(): Promise<void> {
     const stored = await this.#options.storage.get("state");
-    if (stored !== undefined) {
-      const state = JSON.parse(stored) as { counter: number; writes: Writes; records: StateRecord[] };
-      this.#fresh = false;
+    // A device that lost its storage takes no number again that stands in the records of others.
+    if (stored === undefined) this.#begun = this.#counter = this.#options.clock.now();
+    else {
+      const state = JSON.parse(stored) as { begun?: number; counter: number; writes: Writes; records: StateRecord[] };
+      this.#begun = state.begun;
       this.#counter = state.counter;
       this.#writes = state.writes;
       this.#merge(state.records);
@@ -119,10 +124,8 @@ export class AccountState {
   }
   /** False on a new device until another own device, or nobody else's record, vouches that nothing newer exists. */
   get confirmed(): boolean {
-    return this.#confirmed || !this.#fresh || !this.#hasForeignRecords();
-  }
-  #hasForeignRecords(): boolean {
-    return [...this.#records.values()].some(({ writer }) => writer !== this.#options.deviceId);
+    const { deviceId } = this.#options;
+    return this.#begun === undefined || [...this.#records.values()].every(({ writer }) => writer === deviceId);
   }
 
   /** All records of one kind, oldest first. */
@@ -166,7 +169,10 @@ export class AccountState {
 
   /** Another own device vouches for these counters. */
   confirm(writes: Writes): void {
-    this.#confirmed = true;
+    this.#begun = undefined;
+    void this.#enqueue(async () => {
+      await this.#store();
+    });
     for (const [type, counters] of Object.entries(writes)) {
       const behind = Object.entries(counters).some(
         ([writer, counter]) => counter > (this.#writes[type]?.[writer] ?? 0),
@@ -209,21 +215,38 @@ export class AccountState {
     const bucket = await this.#open(type, content);
     if (bucket === undefined) return;
     const seen = this.#writes[type]?.[bucket.writer] ?? 0;
-    if (bucket.counter < seen) {
-      if (fromServer) this.#options.onDoubt("state-rolled-back");
-      else await this.#pullBucket(type);
-    }
+    if (bucket.counter >= seen) this.#behind.delete(type);
+    else await this.#readAgain(type, fromServer);
     const { deviceId } = this.#options;
+    const [begun, counter] = [this.#begun, this.#counter];
     const ownLost =
-      this.#fresh && bucket.records.some(({ writer, counter }) => writer === deviceId && counter > this.#counter);
+      begun !== undefined &&
+      bucket.records.some((own) => own.writer === deviceId && (own.counter <= begun || own.counter > counter));
+    if (bucket.writer === deviceId) this.#counter = Math.max(counter, bucket.counter);
     const before = this.#records.size;
     this.#merge(bucket.records);
     (this.#writes[type] ??= {})[bucket.writer] = Math.max(seen, bucket.counter);
-    if (ownLost) this.#options.onDoubt("state-lost");
-    this.#fresh &&= !ownLost;
+    if (ownLost) {
+      this.#begun = undefined;
+      this.#options.onDoubt("state-lost");
+    }
     await this.#store();
     if (this.#records.size !== before) this.#options.onChange();
-    if (this.#lacksSome(bucket)) void this.#share([Number.parseInt(type.slice(-1), 16)]);
+    if (this.#lacksSome(bucket) && !this.#behind.has(type)) void this.#share([Number.parseInt(type.slice(-1), 16)]);
+  }
+
+  /** A bucket is older than known. A server of many parts may not have told all of them of a write: that takes a moment. */
+  async #readAgain(type: string, fromServer: boolean): Promise<void> {
+    const { clock, onDoubt } = this.#options;
+    if (!fromServer) {
+      if (!this.#behind.has(type)) await this.#pullBucket(type);
+    } else if (this.#behind.delete(type)) onDoubt("state-rolled-back");
+    else {
+      this.#behind.add(type);
+      void clock.sleep(READ_AGAIN_MS, new AbortController().signal).then(async () => {
+        await this.#pullBucket(type);
+      });
+    }
   }
 
   /** Whether this device knows records that a bucket just read does not hold. */
@@ -241,7 +264,8 @@ export class AccountState {
   }
 
   async #store(): Promise<void> {
-    const state = { counter: this.#counter, writes: this.#writes, records: [...this.#records.values()] };
+    const records = [...this.#records.values()];
+    const state = { begun: this.#begun, counter: this.#counter, writes: this.#writes, records };
     await this.#options.storage.set("state", JSON.stringify(state));
   }
 
@@ -372,7 +396,7 @@ export function isBucketType(type: string): boolean {
   return /^org\.matrix-ckv\.state\.[0-9a-f]$/.test(type);
 }
 
-/** Of what only the newest counts per writer, the newest; attempts for a day; at most 10,000 in all. */
+/** Of what only the newest counts per writer, the newest; attempts for a day; at most 10,000 in all, warnings last. */
 function compact(records: Map<string, StateRecord>, nowMs: number): Map<string, StateRecord> {
   const newest = new Map<string, StateRecord>();
   for (const record of records.values()) {
@@ -381,8 +405,9 @@ function compact(records: Map<string, StateRecord>, nowMs: number): Map<string, 
     const other = newest.get(slot);
     if (other === undefined || other.counter < record.counter) newest.set(slot, record);
   }
-  const kept = [...newest.values()].sort((a, b) => b.atMs - a.atMs).slice(0, MAX_RECORDS);
-  return new Map(kept.map((record) => [keyOf(record), record]));
+  const isWarning = (record: StateRecord): number => Number("id" in record);
+  const kept = [...newest.values()].sort((a, b) => isWarning(a) - isWarning(b) || b.atMs - a.atMs);
+  return new Map(kept.slice(0, MAX_RECORDS).map((record) => [keyOf(record), record]));
 }
 
 function slotOf(record: StateRecord): string {

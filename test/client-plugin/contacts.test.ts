@@ -25,31 +25,41 @@ class Server implements AccountData {
 let count = 0;
 const random = (length: number): Uint8Array => seedOf(`nonce ${String((count += 1))}`).slice(0, length);
 
+const START_MS = 1_000_000;
+
 interface Device {
   readonly state: AccountState;
   readonly doubts: string[];
+  readonly clock: ManualClock;
 }
 
-async function device(server: Server, deviceId: string, storage: Storage = new MemoryStorage()): Promise<Device> {
+async function device(
+  server: Server,
+  deviceId: string,
+  storage: Storage = new MemoryStorage(),
+  nowMs: number = START_MS,
+): Promise<Device> {
   const doubts: string[] = [];
+  const clock = new ManualClock(nowMs);
   const state = new AccountState({
     userId: "@bob:example.org",
     deviceId,
     storage,
     accountData: server,
-    clock: new ManualClock(1_000_000),
+    clock,
     random,
     onChange: () => undefined,
     onDoubt: (code) => doubts.push(code),
   });
   await state.load();
-  return { state, doubts };
+  return { state, doubts, clock };
 }
 
 async function flush(...devices: readonly Device[]): Promise<void> {
   for (const { state } of devices) await state.flush();
 }
 
+const head = (server: string) => ({ kind: "head", server, checkpoint: "note", logKey: "key" }) as const;
 const pin = { kind: "pin", userId: ALICE, masterKey: "k1", method: "code" } as const;
 
 describe("shared state of an account", () => {
@@ -110,7 +120,7 @@ describe("shared state of an account", () => {
 
   it("notices that the server set it back, and keeps what it knows", async () => {
     const server = new Server();
-    const { state, doubts } = await device(server, "PHONE");
+    const { state, doubts, clock } = await device(server, "PHONE");
     await state.unlock(KEY);
     await state.add(pin);
     await state.flush();
@@ -119,6 +129,7 @@ describe("shared state of an account", () => {
     await state.flush();
     for (const [type, content] of old) server.values.set(type, content);
     await state.pull();
+    await clock.advance(10_000);
     assert.deepEqual(doubts, ["state-rolled-back"]);
     assert.equal(state.pinOf(ALICE)?.masterKey, "k2");
   });
@@ -133,6 +144,80 @@ describe("shared state of an account", () => {
     await after.state.unlock(KEY);
     assert.deepEqual(after.doubts, ["state-lost"]);
     assert.equal(after.state.pinOf(ALICE)?.masterKey, "k1");
+  });
+
+  it("takes nothing from other devices when this one lost what it had, and writes on", async () => {
+    const server = new Server();
+    const [before, laptop] = [await device(server, "PHONE"), await device(server, "LAPTOP")];
+    await before.state.unlock(KEY);
+    await before.state.add(pin);
+    for (const server_ of ["a.org", "b.org", "c.org"]) await before.state.add(head(server_));
+    await before.state.flush();
+    await laptop.state.unlock(KEY);
+    // Without its storage the device begins anew, under its old name, and has something to say before it is unlocked.
+    const after = await device(server, "PHONE", new MemoryStorage(), START_MS + 60_000);
+    for (const server_ of ["d.org", "e.org", "f.org"]) await after.state.add(head(server_));
+    await after.state.unlock(KEY);
+    await flush(after, laptop);
+    await laptop.state.pull();
+    await flush(after, laptop);
+    for (const { state } of [after, laptop]) {
+      assert.equal(state.pinOf(ALICE)?.masterKey, "k1");
+      assert.equal(state.all("head").length, 6);
+    }
+    assert.deepEqual([after.doubts, laptop.doubts], [["state-lost"], []]);
+  });
+
+  it("stays unconfirmed over a restart, until another own device vouches for it", async () => {
+    const server = new Server();
+    const phone = await device(server, "PHONE");
+    await phone.state.unlock(KEY);
+    await phone.state.add(pin);
+    await phone.state.flush();
+    const storage = new MemoryStorage();
+    const laptop = await device(server, "LAPTOP", storage);
+    await laptop.state.unlock(KEY);
+    await laptop.state.add(head("a.org"));
+    await laptop.state.flush();
+    const again = await device(server, "LAPTOP", storage);
+    assert.equal(again.state.confirmed, false);
+    again.state.confirm(phone.state.writes);
+    await again.state.flush();
+    assert.equal(again.state.confirmed, true);
+    assert.equal((await device(server, "LAPTOP", storage)).state.confirmed, true);
+  });
+
+  it("keeps pins, however many warnings a server provokes", async () => {
+    const storage = new MemoryStorage();
+    const first = await device(new Server(), "PHONE", storage);
+    await first.state.add(pin);
+    const { records, ...state } = JSON.parse((await storage.get("state")) ?? "") as { records: object[] };
+    const flood = Array.from({ length: 10_000 }, (_, at) => ({
+      ...{ kind: "warning", id: String(at), userId: ALICE, code: "key-never-logged", class: "warning", sinceMs: 1 },
+      ...{ writer: "PHONE", counter: START_MS + 10 + at, atMs: START_MS + 1 + at },
+    }));
+    await storage.set("state", JSON.stringify({ ...state, records: [...records, ...flood] }));
+    const second = await device(new Server(), "PHONE", storage);
+    assert.equal(second.state.all("warning").length, 9_999);
+    assert.equal(second.state.pinOf(ALICE)?.masterKey, "k1");
+  });
+
+  it("accuses no server of a read that overtook a write", async () => {
+    const server = new Server();
+    const { state, doubts, clock } = await device(server, "PHONE");
+    await state.unlock(KEY);
+    await state.add(pin);
+    await state.flush();
+    const [old, newer] = [new Map(server.values), server.values];
+    await state.add({ kind: "pin", userId: ALICE, masterKey: "k2", method: "code" });
+    await state.flush();
+    const written = new Map(newer);
+    for (const [type, content] of old) newer.set(type, content);
+    await state.pull();
+    for (const [type, content] of written) newer.set(type, content);
+    await clock.advance(60_000);
+    await state.flush();
+    assert.deepEqual(doubts, []);
   });
 
   it("survives a restart without the server", async () => {
