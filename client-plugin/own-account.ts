@@ -195,8 +195,10 @@ export class OwnAccount {
     const nowMs = clock.now();
     const patienceMs = looked.head.configuration.merge_delay_ms + slackMs;
     const due = [
-      ...memory.seen.map(({ firstSeenMs }) => firstSeenMs + patienceMs),
-      ...memory.seen.map(({ firstSeenMs }) => nextLookMs(firstSeenMs, nowMs)),
+      ...memory.seen.flatMap(({ missingSinceMs: sinceMs = nowMs }) => [
+        sinceMs + patienceMs,
+        nextLookMs(sinceMs, nowMs),
+      ]),
       ...Object.values(memory.unsignedSince).map((sinceMs) => sinceMs + OWN_UNSIGNED_DEVICE_AFTER_MS),
     ].filter((dueMs) => dueMs > nowMs);
     return Math.min(nowMs + OWN_CHECK_EVERY_MS, ...due);
@@ -310,8 +312,8 @@ export class OwnAccount {
     if (entry?.kind !== "keys") return [];
     const logged = keysOfEntry(entry);
     const patienceMs = looked.head.configuration.merge_delay_ms + slackMs;
-    const isOverdue = ({ firstSeenMs }: SeenKey): boolean => nowMs >= firstSeenMs + patienceMs;
-    memory.seen = memory.seen.filter((key) => !logged.has(key.id) && (key.inStore || !isOverdue(key)));
+    const isOverdue = (key: SeenKey): boolean => nowMs >= (key.missingSinceMs ??= nowMs) + patienceMs;
+    memory.seen = memory.seen.filter((key) => !logged.has(key.id) && (!isOverdue(key) || key.inStore));
     const overdue = memory.seen.filter(isOverdue);
     if (overdue.length === 0) return [];
     // A device nobody signed is a stranger, told as such, and not a gap in the log.
