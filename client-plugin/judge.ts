@@ -171,7 +171,7 @@ function masterOf(entry: Entry | undefined): string | undefined {
 /** The statement and the master key, compared with those last accepted. */
 function judgeStatement(known: Known): Finding[] {
   const { entry, previous, userId, memory, nowMs } = known;
-  if (entry?.kind !== "keys") return [];
+  if (entry === undefined || entry.kind === "closed") return [];
   const stated = (of: Entry): Stated => ({
     userId,
     masterKey: of.masterKey?.kind === "key" ? of.masterKey.key : undefined,

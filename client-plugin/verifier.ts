@@ -65,7 +65,10 @@ export class Verifier {
     const { clock, storage, raise } = this.#options;
     const memory = await this.#memory(userId);
     const store = await this.#readStore(userId);
-    if (store.tracked) noteSeen(memory.seen, keysOfStore(store), clock.now(), true);
+    const held = keysOfStore(store);
+    // What was found in the history once is in it for good, though its content may be erased by now.
+    for (const id of memory.checkedKeys ?? []) held.delete(id);
+    if (store.tracked) noteSeen(memory.seen, held, clock.now(), true);
     const outcome = await this.#judged(userId, memory, store);
     await raise(userId, outcome.findings);
     await writeMemory(storage, userId, memory);
@@ -351,7 +354,8 @@ function accept(memory: ContactMemory, looked: Looked, nowMs: number): void {
   memory.unsettled = keepSettled(memory.unsettled, settledEpoch);
   memory.accepted = accepted;
   if (leaf.content === undefined) delete memory.entry;
-  else memory.entry = fromUtf8(leaf.content.bytes);
+  // An account that was closed and comes back is held against what it was.
+  else if (leaf.content.entry.kind !== "closed") memory.entry = fromUtf8(leaf.content.bytes);
   memory.followedSinceMs ??= nowMs;
 }
 

@@ -1,9 +1,13 @@
 /** What honest people, servers and logs get into, and what must not be said then; each beside the lie that looks like it. */
 import assert from "node:assert/strict";
-import { BOB, World } from "./world.ts";
+import { closedEntry } from "../../shared/directory/entry.ts";
+import { without } from "../support/without.ts";
+import { copyOf } from "./fake-client.ts";
+import { ALICE, BOB, ROOM, World } from "./world.ts";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
+const DAY_MS = 24 * HOUR_MS;
 
 /** Bob has one more device, which he has signed. */
 async function addOwnDevice(world: World): Promise<void> {
@@ -35,6 +39,70 @@ describe("own keys that the log lacks", () => {
     await world.ckv.refresh(BOB);
     await world.pass(2_000);
     world.log.setEntry(BOB, world.bob.entry());
+    await world.pass(MINUTE_MS);
+    assert.deepEqual(world.codes(), []);
+    world.stop();
+  });
+});
+
+describe("an entry without keys between two with keys", () => {
+  const since = { n: 1, root: new Uint8Array(32) };
+
+  it("hides no statement that is gone afterwards", async () => {
+    const world = new World();
+    world.log.setEntry(ALICE, world.alice.entry(world.alice.statement({ ckv: "on", counter: 1, since })));
+    world.epoch();
+    await world.start();
+    const many = copyOf(world.alice);
+    for (let at = 0; at < 120; at += 1) many.devices.set(`D${String(at)}`, {});
+    world.log.setEntry(ALICE, many.entry());
+    world.epoch();
+    await world.ckv.refresh(ALICE);
+    world.log.setEntry(ALICE, world.alice.entry());
+    world.epoch();
+    await world.ckv.refresh(ALICE);
+    assert.ok(world.codes().includes("statement-missing warning"), world.codes().join());
+    world.stop();
+  });
+
+  it("hides no reset: the account was closed, and is back with another identity", async () => {
+    const world = new World();
+    await world.start();
+    world.log.setEntry(ALICE, closedEntry(ALICE));
+    world.epoch();
+    await world.ckv.refresh(ALICE);
+    assert.deepEqual(world.codes(), ["account-closed notice"]);
+    world.alice.reset("mallory");
+    world.log.setEntry(ALICE, world.alice.entry());
+    world.epoch();
+    world.client.update(world.alice);
+    await world.pass(1_000);
+    assert.deepEqual(world.codes(), ["account-closed notice", "reset-unsigned notice"]);
+    world.stop();
+  });
+});
+
+describe("keys whose version was erased", () => {
+  it("says nothing of a device that was checked, and removed while this client was away", async () => {
+    const world = new World();
+    world.alice.devices.set("ATABLET", {});
+    world.log.setEntry(ALICE, world.alice.entry());
+    world.epoch();
+    await world.start();
+    world.client.update(world.alice);
+    await world.pass(1_000);
+    world.ckv.stop();
+    world.alice.devices.delete("ATABLET");
+    world.log.setEntry(ALICE, world.alice.entry());
+    await world.pass(40 * DAY_MS);
+    world.service.lies.set("/v1/history/versions", (body) => {
+      const { n, versions } = world.log.versions(ALICE, Number(body["from"]), Number(body["to"]));
+      return { n, versions: versions.map((version) => without(version, "opening", "entry")) };
+    });
+    await world.start();
+    world.client.write(ROOM);
+    await world.pass(5_000);
+    world.client.update(world.alice);
     await world.pass(MINUTE_MS);
     assert.deepEqual(world.codes(), []);
     world.stop();
