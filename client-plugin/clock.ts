@@ -29,6 +29,14 @@ export const systemClock: Clock = {
   },
 };
 
+/** Shortest pause between looks at something that is awaited. */
+const SHORTEST_PAUSE_MS = 1_000;
+
+/** When to look again at what has been awaited since then: each pause is half the time waited so far. */
+export function nextLookMs(sinceMs: number, nowMs: number, shortestMs: number = SHORTEST_PAUSE_MS): number {
+  return nowMs + Math.max(shortestMs, Math.ceil((nowMs - sinceMs) / 2));
+}
+
 /**
  * Things to do later, one per key; doing again under a key moves it. Owned by the plugin, which stops it. A task that
  * throws reports to `onError` and never stops the rest.
@@ -37,21 +45,17 @@ export class Schedule {
   readonly #clock: Clock;
   readonly #onError: (error: unknown) => void;
   readonly #pending = new Map<string, AbortController>();
-  readonly #dueMs = new Map<string, number>();
 
   constructor(clock: Clock, onError: (error: unknown) => void) {
     this.#clock = clock;
     this.#onError = onError;
   }
 
-  /** Runs `task` at `atMs`. An earlier appointment under the same key is kept when `keepEarlier`. */
-  at(key: string, atMs: number, task: () => Promise<void> | void, keepEarlier = false): void {
-    const current = this.#dueMs.get(key);
-    if (keepEarlier && current !== undefined && current <= atMs) return;
+  /** Runs `task` at `atMs`. */
+  at(key: string, atMs: number, task: () => Promise<void> | void): void {
     this.cancel(key);
     const controller = new AbortController();
     this.#pending.set(key, controller);
-    this.#dueMs.set(key, atMs);
     void this.#run(key, atMs, controller.signal, task);
   }
 
@@ -60,7 +64,6 @@ export class Schedule {
       await this.#clock.sleep(Math.max(0, atMs - this.#clock.now()), signal);
       if (signal.aborted) return;
       this.#pending.delete(key);
-      this.#dueMs.delete(key);
       await task();
     } catch (error) {
       this.#onError(error);
@@ -70,7 +73,6 @@ export class Schedule {
   cancel(key: string): void {
     this.#pending.get(key)?.abort();
     this.#pending.delete(key);
-    this.#dueMs.delete(key);
   }
 
   stop(): void {

@@ -1,5 +1,6 @@
 /** What this device remembers about one user between checks. Local; written by the verifier alone. */
-import { decodeUnpadded, encodeUnpadded } from "../shared/encoding.ts";
+import { parseEntry } from "../shared/directory/entry.ts";
+import { decodeUnpadded, encodeUnpadded, utf8 } from "../shared/encoding.ts";
 import type { HeadPart, ProvenLeaf } from "../shared/messages.ts";
 import type { AcceptedLeaf } from "../shared/proofs/settling.ts";
 import type { SeenKey } from "./seen-keys.ts";
@@ -67,6 +68,18 @@ export interface ContactMemory {
   agreedMs?: number;
   /** The first epoch at which the own account was seen here: settling epochs before it are none of ours. */
   followedFromEpoch?: number;
+}
+
+/** What is accepted about a user, and whether the user's statement says on. */
+export interface Standing {
+  readonly state: Accepted;
+  readonly on: boolean;
+}
+
+/** Undefined where nothing was accepted yet. */
+export function standingOf(userId: string, { accepted, entry }: ContactMemory): Standing | undefined {
+  if (accepted === undefined) return undefined;
+  return { state: accepted, on: entry !== undefined && parseEntry(utf8(entry), userId).statement?.ckv === "on" };
 }
 
 export function emptyMemory(): ContactMemory {

@@ -142,10 +142,6 @@ export class AccountState {
     return last?.kind === "pin" ? { masterKey: last.masterKey, method: last.method, atMs: last.atMs } : undefined;
   }
 
-  pinned(): string[] {
-    return [...new Set(this.all("pin").map(({ userId }) => userId))].filter((userId) => this.pinOf(userId));
-  }
-
   /** Adds a record of this device, stores it, then shares it. Resolves when stored here. */
   async add(body: RecordBody): Promise<void> {
     this.#counter += 1;

@@ -14,10 +14,10 @@ import type { AcceptedLeaf } from "../shared/proofs/settling.ts";
 import { VerdictError } from "../shared/verdict-codes.ts";
 import type { Clock } from "./clock.ts";
 import { acceptedLeaf } from "./contact-memory.ts";
-import type { Accepted } from "./contact-memory.ts";
+import type { Standing } from "./contact-memory.ts";
 import type { LogView, LogViews } from "./log-view.ts";
-import type { ClientLike, StoreKeys } from "./matrix.ts";
-import { readStore, sendToDevices } from "./matrix.ts";
+import type { ClientLike } from "./matrix.ts";
+import { sendToDevices, signedDevices } from "./matrix.ts";
 import type { Storage } from "./storage.ts";
 import type { Finding } from "./verdict.ts";
 
@@ -27,7 +27,7 @@ export interface GossipOptions {
   readonly storage: Storage;
   readonly logs: LogViews;
   /** What is accepted here about a user, the own account included, and whether its statement says on. */
-  readonly accepted: (userId: string) => Promise<{ readonly state: Accepted; readonly on: boolean } | undefined>;
+  readonly accepted: (userId: string) => Promise<Standing | undefined>;
   readonly agreed: (userId: string) => Promise<void>;
   /** Looks the own account up again. */
   readonly checkOwn: () => Promise<void>;
@@ -51,9 +51,7 @@ export class Gossip {
     const said = JSON.stringify(content);
     if (content.heads.length === 0 || said === last.said) return;
     await storage.set(name, JSON.stringify({ atMs: clock.now(), said }));
-    const devices = signedDevices(await readStore(client, userId));
-    const others = devices.filter((deviceId) => userId !== client.getSafeUserId() || deviceId !== client.getDeviceId());
-    const to = others.map((deviceId) => ({ userId, deviceId }));
+    const to = (await signedDevices(client, userId)).map((deviceId) => ({ userId, deviceId }));
     await sendToDevices(client, MATRIX_NAMES.head, to, { ...content });
   }
 
@@ -182,8 +180,4 @@ export class Gossip {
       if (!(error instanceof VerificationError)) throw error;
     }
   }
-}
-
-function signedDevices({ devices }: StoreKeys): string[] {
-  return [...devices].filter(([, { signedByOwner }]) => signedByOwner).map(([deviceId]) => deviceId);
 }

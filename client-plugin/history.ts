@@ -3,6 +3,7 @@ import type { Entry } from "../shared/directory/entry.ts";
 import { encodeUnpadded } from "../shared/encoding.ts";
 import { VERSIONS_PER_PAGE } from "./log-client.ts";
 import type { LogView, VerifiedVersion } from "./log-view.ts";
+import { masterOf } from "./seen-keys.ts";
 
 export interface HistoryItem {
   readonly version: number;
@@ -65,8 +66,4 @@ function devicesOf(entry: Entry | undefined): Map<string, string> {
     devices.set(deviceId, device.kind === "device" ? encodeUnpadded(device.ed25519) : encodeUnpadded(device.digest));
   }
   return devices;
-}
-
-function masterOf({ masterKey }: Entry): string {
-  return masterKey?.kind === "key" ? encodeUnpadded(masterKey.key) : "";
 }

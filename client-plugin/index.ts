@@ -26,7 +26,7 @@ import { ServiceFailure } from "./log-client.ts";
 import type { Fetch } from "./log-client.ts";
 import { Logs } from "./logs.ts";
 import type { ClientLike, EventLike, MemberLike, ReceivedToDevice } from "./matrix.ts";
-import { SDK_EVENTS, cryptoOf, readOwn, readStore, sendToDevices, tapKeysQuery } from "./matrix.ts";
+import { cryptoOf, isNotFound, readOwn, readStore, sendToDevices, tapKeysQuery } from "./matrix.ts";
 import { Monitor } from "./monitor.ts";
 import type { ContactStatus } from "./monitor.ts";
 import { OwnAccount } from "./own-account.ts";
@@ -394,32 +394,33 @@ export class ContactKeyVerification {
 
   // ------------------------------------------------------------------------------------------------------- the SDK
 
+  /** The names are stable from 41.7 to 43. */
   #attach(): void {
-    this.#listen(SDK_EVENTS.devicesUpdated, (userIds: string[]) => {
+    this.#listen("crypto.devicesUpdated", (userIds: string[]) => {
       this.#onDevices(userIds);
     });
-    this.#listen(SDK_EVENTS.trustChanged, (userId: string) => {
+    this.#listen("userTrustStatusChanged", (userId: string) => {
       this.#onDevices([userId]);
     });
-    this.#listen(SDK_EVENTS.ownKeysChanged, () => {
+    this.#listen("crossSigning.keysChanged", () => {
       this.#checkOwn();
     });
-    this.#listen(SDK_EVENTS.event, async (event: EventLike) => {
+    this.#listen("event", async (event: EventLike) => {
       await this.#onEvent(event);
     });
-    this.#listen(SDK_EVENTS.accountData, async (event: EventLike) => {
+    this.#listen("accountData", async (event: EventLike) => {
       await this.#onAccountData(event);
     });
-    this.#listen(SDK_EVENTS.toDevice, async (received: ReceivedToDevice) => {
+    this.#listen("receivedToDeviceMessage", async (received: ReceivedToDevice) => {
       await this.#onToDevice(received);
     });
-    this.#listen(SDK_EVENTS.membership, (_: EventLike, member: MemberLike) => {
+    this.#listen("RoomMember.membership", (_: EventLike, member: MemberLike) => {
       this.#onMember(member);
     });
-    this.#listen(SDK_EVENTS.sync, (state: string) => {
+    this.#listen("sync", (state: string) => {
       if (state === "PREPARED") this.#warnings?.mark();
     });
-    this.#listen(SDK_EVENTS.timelineReset, () => {
+    this.#listen("Room.timelineReset", () => {
       this.#warnings?.mark();
     });
     const onAnswer = (text: string): void => {
@@ -826,8 +827,7 @@ function accountDataOf(client: ClientLike): ConstructorParameters<typeof Account
       try {
         return await client.http.authedRequest<Record<string, unknown>>("GET", pathOf(type));
       } catch (error) {
-        if (typeof error === "object" && error !== null && "errcode" in error && error.errcode === "M_NOT_FOUND")
-          return undefined;
+        if (isNotFound(error)) return undefined;
         throw error;
       }
     },

@@ -4,7 +4,6 @@
  */
 import type { Entry } from "../shared/directory/entry.ts";
 import { compareStatements } from "../shared/directory/statement.ts";
-import type { Stated } from "../shared/directory/statement.ts";
 import { encodeUnpadded } from "../shared/encoding.ts";
 import {
   OWN_HISTORY_GROUND_AFTER_MS,
@@ -13,10 +12,11 @@ import {
 } from "../shared/parameters.ts";
 import { classOf } from "../shared/verdict-codes.ts";
 import type { VerdictCode } from "../shared/verdict-codes.ts";
+import { nextLookMs } from "./clock.ts";
 import type { ContactMemory } from "./contact-memory.ts";
 import type { Pin } from "./contacts.ts";
 import type { StoreKeys } from "./matrix.ts";
-import { keysOfEntry, keysOfStore, unsignedOfStore } from "./seen-keys.ts";
+import { keysOfEntry, keysOfStore, masterOf, statedIn, unsignedOfStore } from "./seen-keys.ts";
 import type { SeenKey } from "./seen-keys.ts";
 import type { Finding, Verdict } from "./verdict.ts";
 import { unchecked } from "./verdict.ts";
@@ -61,9 +61,8 @@ export function judge(known: Known): Judgement {
 }
 
 function finding(known: Known, code: VerdictCode, key: string, more: Partial<Finding> = {}): Finding {
-  const { class: weight, otherwise } = classOf(code);
-  const raised = otherwise?.when === "pinned" && known.pin !== undefined ? otherwise.class : weight;
-  return { code, class: raised, key, sinceMs: known.nowMs, ...more };
+  const { class: weight, whenPinned = weight } = classOf(code);
+  return { code, class: known.pin === undefined ? weight : whenPinned, key, sinceMs: known.nowMs, ...more };
 }
 
 // ------------------------------------------------------------------------------------------------- step 8: every key
@@ -146,38 +145,22 @@ function hasLeftPin({ memory, pin, store }: Known): boolean {
   return memory.checkedKeys?.includes(pinned) === true && !keysOfStore(store).has(pinned);
 }
 
-/** First pause between looks at a key that is not logged yet; each next one is half the time waited so far. */
-const FIRST_PAUSE_MS = 1_000;
-
-function pauseEnd(sinceMs: number, nowMs: number): number {
-  return nowMs + Math.max(FIRST_PAUSE_MS, Math.ceil((nowMs - sinceMs) / 2));
-}
-
 function nextLook({ memory, nowMs, patienceMs }: Known): number | undefined {
   const times = memory.seen
     .map((key) => missingSince(key, nowMs))
     .filter((sinceMs) => nowMs < sinceMs + patienceMs)
-    .map((sinceMs) => Math.min(sinceMs + patienceMs, pauseEnd(sinceMs, nowMs)));
-  if (memory.behindSinceMs !== undefined) times.push(pauseEnd(memory.behindSinceMs, nowMs));
+    .map((sinceMs) => Math.min(sinceMs + patienceMs, nextLookMs(sinceMs, nowMs)));
+  if (memory.behindSinceMs !== undefined) times.push(nextLookMs(memory.behindSinceMs, nowMs));
   return times.length === 0 ? undefined : Math.min(...times);
 }
 
 // ----------------------------------------------------------------------------------------- steps 9 and 10: the entry
 
-function masterOf(entry: Entry | undefined): string | undefined {
-  return entry?.masterKey?.kind === "key" ? encodeUnpadded(entry.masterKey.key) : undefined;
-}
-
 /** The statement and the master key, compared with those last accepted. */
 function judgeStatement(known: Known): Finding[] {
-  const { entry, previous, userId, memory, nowMs } = known;
+  const { entry, previous, memory, nowMs } = known;
   if (entry === undefined || entry.kind === "closed") return [];
-  const stated = (of: Entry): Stated => ({
-    userId,
-    masterKey: of.masterKey?.kind === "key" ? of.masterKey.key : undefined,
-    statement: of.statement,
-  });
-  const codes = compareStatements(previous === undefined ? undefined : stated(previous), stated(entry));
+  const codes = compareStatements(previous && statedIn(previous), statedIn(entry));
   return codes.map((code) => {
     const [from, to] = [masterOf(previous) ?? "", masterOf(entry) ?? ""];
     if (code === "reset-signed" || code === "reset-unsigned") memory.reset = { code, from, to, atMs: nowMs };

@@ -3,7 +3,7 @@
  * and bounded; nothing here judges them. Three kinds of failure stay apart: `ServiceFailure` (the network or the
  * service), `VerificationError` (the answer has no acceptable form), anything else (a bug of ours).
  */
-import { encodeUnpadded, parseJson } from "../shared/encoding.ts";
+import { encodeUnpadded, fromUtf8, parseJson } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import type {
   ConsistencyAnswer,
@@ -13,7 +13,6 @@ import type {
   SettledAnswer,
   SettlingRecords,
   Statement,
-  StatementAnswer,
   VersionsAnswer,
   WellKnown,
 } from "../shared/messages.ts";
@@ -27,11 +26,11 @@ import {
   parseSessionAnswer,
   parseSettledAnswer,
   parseSettlingRecords,
-  parseStatementAnswer,
   parseVersionsAnswer,
   parseWellKnown,
 } from "../shared/messages.ts";
 import type { Clock } from "./clock.ts";
+import { isNotFound } from "./matrix.ts";
 import type { ClientLike } from "./matrix.ts";
 
 /** Why nothing came back; each is a code of codes.md and never an accusation. */
@@ -98,32 +97,17 @@ async function exchange(
 async function readBody(response: Response, maxBytes: number): Promise<Uint8Array> {
   if (response.body === null) return new Uint8Array();
   const reader = response.body.getReader();
-  const chunks: Uint8Array[] = [];
+  const body = new Uint8Array(maxBytes);
   let length = 0;
   for (;;) {
     const { done, value } = await reader.read();
-    if (done) break;
-    length += value.length;
-    if (length > maxBytes) {
+    if (done) return body.slice(0, length);
+    if (length + value.length > maxBytes) {
       await reader.cancel();
       throw new VerificationError("malformed", `the answer is longer than ${String(maxBytes)} bytes`);
     }
-    chunks.push(value);
-  }
-  const body = new Uint8Array(length);
-  let offset = 0;
-  for (const chunk of chunks) {
-    body.set(chunk, offset);
-    offset += chunk.length;
-  }
-  return body;
-}
-
-function textOf(bytes: Uint8Array): string {
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    throw new VerificationError("malformed", "the answer is not UTF-8");
+    body.set(value, length);
+    length += value.length;
   }
 }
 
@@ -163,7 +147,7 @@ async function fromWellKnown(transport: Transport, client: ClientLike, serverNam
     const { status, body } = await exchange(transport, url, { cache: "no-cache", redirect: "follow" }, MAX_SMALL_BYTES);
     if (status === 404) return { kind: "none" };
     if (status !== 200) return { kind: "unknown" };
-    const document: unknown = JSON.parse(textOf(body));
+    const document: unknown = JSON.parse(fromUtf8(body));
     const member = typeof document === "object" && document !== null ? Object.entries(document) : [];
     const value = member.find(([name]) => name === MATRIX_NAMES.wellKnown)?.[1] as unknown;
     if (value === undefined) return { kind: "none" };
@@ -201,10 +185,6 @@ async function fromAlias(client: ClientLike, serverName: string): Promise<Findin
   } catch (error) {
     return { kind: isNotFound(error) ? "none" : "unknown" };
   }
-}
-
-function isNotFound(error: unknown): boolean {
-  return typeof error === "object" && error !== null && "errcode" in error && error.errcode === "M_NOT_FOUND";
 }
 
 type Parser<T> = (value: unknown) => T;
@@ -248,8 +228,8 @@ export class LogClient {
   async enrol(): Promise<EnrolmentAnswer> {
     return await this.#write("POST", "/v1/enrolment", {}, parseEnrolmentAnswer);
   }
-  async putStatement(statement: Statement): Promise<StatementAnswer> {
-    return await this.#write("PUT", "/v1/statement", { statement }, parseStatementAnswer);
+  async putStatement(statement: Statement): Promise<void> {
+    await this.#write("PUT", "/v1/statement", { statement }, () => undefined);
   }
   /** `signature` by the self-signing key over the canonical JSON of the acknowledgement. */
   async acknowledge(version: number, historyRoot: Uint8Array, signature: string): Promise<void> {
@@ -261,13 +241,13 @@ export class LogClient {
     const body = await this.#get(`/v1/settling/${String(epoch)}?size=${String(size)}`);
     return parseSettlingRecords(this.#json(body));
   }
-  /** Text of the newest configuration, or of the one with this hash (hexadecimal). */
-  async configuration(hash?: string): Promise<string> {
-    return textOf(await this.#get(hash === undefined ? "/v1/configuration" : `/v1/configuration/${hash}`));
+  /** Text of the configuration with this hash (hexadecimal). */
+  async configuration(hash: string): Promise<string> {
+    return fromUtf8(await this.#get(`/v1/configuration/${hash}`));
   }
   /** The newest checkpoint: a signed note. */
   async checkpoint(): Promise<string> {
-    return textOf(await this.#get("/log/checkpoint"));
+    return fromUtf8(await this.#get("/log/checkpoint"));
   }
   /** A tile or entry bundle by its C2SP path, such as `tile/0/000`. */
   async tile(path: string): Promise<Uint8Array> {
@@ -281,7 +261,7 @@ export class LogClient {
   }
 
   #json(body: Uint8Array): unknown {
-    return parseJson(textOf(body), { maxBytes: body.length, maxDepth: MAX_JSON_DEPTH, maxValues: MAX_JSON_VALUES });
+    return parseJson(fromUtf8(body), { maxBytes: body.length, maxDepth: MAX_JSON_DEPTH, maxValues: MAX_JSON_VALUES });
   }
 
   async #write<T>(

@@ -21,7 +21,7 @@ import { entryTile, hashReaderFromTiles, parseEntryBundle, tilePath, tilesForInc
 import { proveInclusion, verifyInclusion } from "../shared/merkle/inclusion.ts";
 import { LOG_DOMAINS } from "../shared/merkle/tree.ts";
 import { decodePath, encodePath } from "../shared/messages.ts";
-import type { HeadPart, PromisePart, SettledAnswer, Statement, VersionPart, WellKnown } from "../shared/messages.ts";
+import type { HeadPart, SettledAnswer, VersionPart, WellKnown } from "../shared/messages.ts";
 import {
   DAY_MS,
   HEAD_ROLLED_BACK_AFTER_MS,
@@ -165,6 +165,10 @@ export class LogView {
     ]);
     return related.some((log) => log?.log_key === logKey);
   }
+  /** The log's service, for what changes something or is no proof. */
+  get service(): LogClient {
+    return this.#options.client;
+  }
   get newest(): HeadPart | undefined {
     return this.#options.memory.newest;
   }
@@ -198,18 +202,7 @@ export class LogView {
     const acceptedBySettling = this.#carried(known.acceptedBy?.(settling.record.epoch));
     const index = this.#indices.get(userId);
     await checkSignaturesAhead(answer.user.leaf?.entry);
-    const looked = verifyUser(
-      head,
-      {
-        path,
-        settling,
-        ...(index === undefined ? {} : { index }),
-        ...(accepted === undefined ? {} : { accepted }),
-        ...(acceptedBySettling === undefined ? {} : { acceptedBySettling }),
-      },
-      userId,
-      answer.user,
-    );
+    const looked = verifyUser(head, { path, settling, index, accepted, acceptedBySettling }, userId, answer.user);
     this.#indices.set(userId, looked.index);
     const findings = [...this.#findings.values()];
     return { ...looked, findings, settledEpoch: settling.record.epoch, ...this.#standing(head) };
@@ -336,19 +329,6 @@ export class LogView {
     const part = { checkpoint, record: encodeUnpadded(bytes), record_proof: encodePath(path) };
     await this.#inOrder(async () => await this.#head(part));
     return known();
-  }
-
-  async refresh(userId: string): Promise<PromisePart | undefined> {
-    return await this.#options.client.refresh(userId);
-  }
-  async enrol(): Promise<{ room_id: string }> {
-    return await this.#options.client.enrol();
-  }
-  async putStatement(statement: Statement): Promise<void> {
-    await this.#options.client.putStatement(statement);
-  }
-  async acknowledge(version: number, historyRoot: Uint8Array, signature: string): Promise<void> {
-    await this.#options.client.acknowledge(version, historyRoot, signature);
   }
 
   /**

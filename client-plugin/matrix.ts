@@ -106,29 +106,6 @@ export interface ClientLike {
   off(event: string, listener: (...parameters: never[]) => void): unknown;
 }
 
-/** Names of the SDK events the plugin listens to; stable across 41.7 to 43. */
-export const SDK_EVENTS: {
-  readonly devicesUpdated: "crypto.devicesUpdated";
-  readonly trustChanged: "userTrustStatusChanged";
-  readonly ownKeysChanged: "crossSigning.keysChanged";
-  readonly event: "event";
-  readonly accountData: "accountData";
-  readonly toDevice: "receivedToDeviceMessage";
-  readonly membership: "RoomMember.membership";
-  readonly sync: "sync";
-  readonly timelineReset: "Room.timelineReset";
-} = {
-  devicesUpdated: "crypto.devicesUpdated",
-  trustChanged: "userTrustStatusChanged",
-  ownKeysChanged: "crossSigning.keysChanged",
-  event: "event",
-  accountData: "accountData",
-  toDevice: "receivedToDeviceMessage",
-  membership: "RoomMember.membership",
-  sync: "sync",
-  timelineReset: "Room.timelineReset",
-};
-
 /** A to-device message as `receivedToDeviceMessage` hands it out. */
 export interface ReceivedToDevice {
   readonly message: { readonly type: string; readonly sender: string; readonly content: Record<string, unknown> };
@@ -152,8 +129,8 @@ export interface StoreDevice {
 export interface StoreKeys {
   /** Whether encryption follows this user's devices; false: nothing is encrypted to them, and the rest is empty. */
   readonly tracked: boolean;
-  readonly masterKey?: string;
-  readonly selfSigningKey?: string;
+  readonly masterKey?: string | undefined;
+  readonly selfSigningKey?: string | undefined;
   readonly devices: ReadonlyMap<string, StoreDevice>;
 }
 
@@ -162,6 +139,11 @@ export function cryptoOf(client: ClientLike): CryptoLike {
   const crypto = client.getCrypto();
   if (crypto === undefined) throw new Error("the Matrix client has no crypto: call initRustCrypto() first");
   return crypto;
+}
+
+/** Whether a request to the homeserver failed because there is no such thing. */
+export function isNotFound(error: unknown): boolean {
+  return typeof error === "object" && error !== null && "errcode" in error && error.errcode === "M_NOT_FOUND";
 }
 
 /** Reads what the crypto store holds for a user. Downloads nothing: what it does not hold is not used. */
@@ -181,19 +163,22 @@ export async function readStore(client: ClientLike, userId: string): Promise<Sto
   return { tracked: true, ...(await readIdentity(crypto, userId)), devices: read };
 }
 
+/** Ids of a user's devices in the store that their owner has signed, without this one, sorted. */
+export async function signedDevices(client: ClientLike, userId: string): Promise<string[]> {
+  const { devices } = await readStore(client, userId);
+  const own = userId === client.getSafeUserId() ? client.getDeviceId() : null;
+  const signed = [...devices].filter(([deviceId, { signedByOwner }]) => signedByOwner && deviceId !== own);
+  return signed.map(([deviceId]) => deviceId).sort();
+}
+
 async function readIdentity(
   crypto: CryptoLike,
   userId: string,
-): Promise<{ masterKey?: string; selfSigningKey?: string }> {
+): Promise<Pick<StoreKeys, "masterKey" | "selfSigningKey">> {
   const keys = crypto.getUserCrossSigningKeys
     ? await crypto.getUserCrossSigningKeys(userId)
     : await identityFromMachine(crypto, userId);
-  const masterKey = onlyKeyOf(keys?.["master_key"]);
-  const selfSigningKey = onlyKeyOf(keys?.["self_signing_key"]);
-  return {
-    ...(masterKey === undefined ? {} : { masterKey }),
-    ...(selfSigningKey === undefined ? {} : { selfSigningKey }),
-  };
+  return { masterKey: onlyKeyOf(keys?.["master_key"]), selfSigningKey: onlyKeyOf(keys?.["self_signing_key"]) };
 }
 
 /** The single key of a cross-signing key object, by field: the server names the key id. */

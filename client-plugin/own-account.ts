@@ -2,10 +2,9 @@
  * The own account in the log, against what its devices did: table of protocol 3.4. Every version since the one the account
  * acknowledged is looked at, and every settling epoch since the last one checked.
  */
-import { parseEntry } from "../shared/directory/entry.ts";
 import type { Device, Entry } from "../shared/directory/entry.ts";
 import { compareStatements } from "../shared/directory/statement.ts";
-import { encodeUnpadded, equalBytes, fromUtf8, utf8 } from "../shared/encoding.ts";
+import { encodeUnpadded, equalBytes, fromUtf8 } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { serverOfUser } from "../shared/messages.ts";
 import {
@@ -18,9 +17,10 @@ import {
 import { formatEvidence } from "../shared/proofs/evidence.ts";
 import { VerdictError, classOf } from "../shared/verdict-codes.ts";
 import type { VerdictCode } from "../shared/verdict-codes.ts";
+import { nextLookMs } from "./clock.ts";
 import type { Clock } from "./clock.ts";
-import { acceptedLeaf, acceptedOf, readMemory, writeMemory } from "./contact-memory.ts";
-import type { Accepted, ContactMemory } from "./contact-memory.ts";
+import { acceptedLeaf, acceptedOf, readMemory, standingOf, writeMemory } from "./contact-memory.ts";
+import type { ContactMemory, Standing } from "./contact-memory.ts";
 import type { AccountState } from "./contacts.ts";
 import { ServiceFailure, VERSIONS_PER_PAGE } from "./log-client.ts";
 import type { LogView, LogViews, Looked, VerifiedVersion } from "./log-view.ts";
@@ -28,7 +28,7 @@ import type { ClientLike, StoreKeys } from "./matrix.ts";
 import { cachedPrivateKey, readOwn } from "./matrix.ts";
 import { acknowledge } from "./own-keys.ts";
 import { openPrivateKey } from "./private-key.ts";
-import { keysOfEntry, keysOfStore, noteSeen, unsignedOfStore } from "./seen-keys.ts";
+import { keysOfEntry, keysOfStore, noteSeen, statedIn, unsignedOfStore } from "./seen-keys.ts";
 import type { SeenKey } from "./seen-keys.ts";
 import type { Storage } from "./storage.ts";
 import type { Finding } from "./verdict.ts";
@@ -115,12 +115,11 @@ export class OwnAccount {
     return outcome;
   }
 
-  /** What this device accepted about the own account, and whether its statement says on. */
-  async accepted(): Promise<{ state: Accepted; on: boolean } | undefined> {
-    const userId = this.#options.client.getSafeUserId();
-    const { accepted, entry } = await readMemory(this.#options.storage, userId);
-    if (accepted === undefined) return undefined;
-    return { state: accepted, on: entry !== undefined && parseEntry(utf8(entry), userId).statement?.ckv === "on" };
+  /** What this device accepted about the own account. */
+  async accepted(): Promise<Standing | undefined> {
+    const { client, storage } = this.#options;
+    const userId = client.getSafeUserId();
+    return standingOf(userId, await readMemory(storage, userId));
   }
 
   async #judged(userId: string, memory: ContactMemory, keys: StoreKeys, findings: Finding[]): Promise<Judged> {
@@ -393,13 +392,6 @@ export class OwnAccount {
   }
 }
 
-/** First pause between looks at an own key that is not logged yet; each next one is half the time waited so far. */
-const FIRST_PAUSE_MS = 1_000;
-
-function nextLookMs(firstSeenMs: number, nowMs: number): number {
-  return nowMs + Math.max(FIRST_PAUSE_MS, Math.ceil((nowMs - firstSeenMs) / 2));
-}
-
 /** Own versions that a log which answers otherwise won't show. */
 async function versionsOf(view: LogView, looked: Looked, from: number, to: number): Promise<VerifiedVersion[]> {
   try {
@@ -461,11 +453,6 @@ function isSigned(device: { readonly kind: string } | undefined): boolean {
 
 /** A statement may only change by the master key, with a higher counter. */
 function statementChanges(before: Entry, now: Entry, key: string, nowMs: number): Finding[] {
-  const stated = ({ userId, masterKey, statement }: Entry): Parameters<typeof compareStatements>[1] => ({
-    userId,
-    masterKey: masterKey?.kind === "key" ? masterKey.key : undefined,
-    statement,
-  });
-  const wrong = compareStatements(stated(before), stated(now)).filter((code) => classOf(code).class === "warning");
+  const wrong = compareStatements(statedIn(before), statedIn(now)).filter((code) => classOf(code).class === "warning");
   return wrong.length === 0 ? [] : [finding("own-statement-changed", key, nowMs)];
 }

@@ -7,25 +7,18 @@ import { decodeUnpadded, encodeUnpadded } from "../shared/encoding.ts";
 import { MATRIX_NAMES } from "../shared/messages.ts";
 import type { AccountState } from "./contacts.ts";
 import type { ClientLike, ReceivedToDevice, StoreKeys } from "./matrix.ts";
-import { readStore, sendToDevices } from "./matrix.ts";
-
-/** Device ids of the own devices that an own key signed, without this one, sorted. */
-export async function ownSignedDevices(client: ClientLike): Promise<string[]> {
-  const { devices } = await readStore(client, client.getSafeUserId());
-  const signed = [...devices].filter(([, device]) => device.signedByOwner).map(([deviceId]) => deviceId);
-  return signed.filter((deviceId) => deviceId !== client.getDeviceId()).sort();
-}
+import { readStore, sendToDevices, signedDevices } from "./matrix.ts";
 
 /** Position of this device among the own signed devices, from 0. */
 export async function rankOfThisDevice(client: ClientLike): Promise<number> {
   const own = client.getDeviceId() ?? "";
-  return (await ownSignedDevices(client)).filter((deviceId) => deviceId < own).length;
+  return (await signedDevices(client, client.getSafeUserId())).filter((deviceId) => deviceId < own).length;
 }
 
 /** Asks all own signed devices for the key and the counters. */
 export async function askOwnDevices(client: ClientLike): Promise<void> {
   const userId = client.getSafeUserId();
-  const devices = (await ownSignedDevices(client)).map((deviceId) => ({ userId, deviceId }));
+  const devices = (await signedDevices(client, userId)).map((deviceId) => ({ userId, deviceId }));
   await sendToDevices(client, MATRIX_NAMES.state, devices, { action: "ask" });
 }
 

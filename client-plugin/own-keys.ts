@@ -39,7 +39,7 @@ export class OwnKeys {
   /** Enrols, waits for version 1, says "on". Throws when the server has no log, or the log does not answer in time. */
   async turnOn(): Promise<void> {
     const view = await this.#view();
-    const { room_id: roomId } = await view.enrol();
+    const { room_id: roomId } = await view.service.enrol();
     await this.#options.client.joinRoom(roomId);
     const looked = await this.#until(view, ({ leaf }) => leaf?.content?.entry.masterKey !== undefined);
     await this.#state(view, looked, "on");
@@ -69,7 +69,7 @@ export class OwnKeys {
       since: { n: looked.leaf.n, root: looked.leaf.root },
       userId: looked.userId,
     };
-    await view.putStatement(await this.#sign(masterKey, terms));
+    await view.service.putStatement(await this.#sign(masterKey, terms));
     await this.#until(view, ({ leaf }) => leaf?.content?.entry.statement?.ckv === ckv);
   }
 
@@ -122,7 +122,7 @@ export class OwnKeys {
 /** Asks the log to look at the homeserver now; it does so by itself, too, so a refusal is nothing. */
 async function refreshQuietly(view: LogView, userId: string): Promise<void> {
   try {
-    await view.refresh(userId);
+    await view.service.refresh(userId);
   } catch (error) {
     if (!(error instanceof ServiceFailure)) throw error;
   }
@@ -147,7 +147,7 @@ export async function acknowledge(
     version,
   });
   const key = await openPrivateKey(seed);
-  await view.acknowledge(version, historyRoot, encodeUnpadded(await key.sign(utf8(message))));
+  await view.service.acknowledge(version, historyRoot, encodeUnpadded(await key.sign(utf8(message))));
 }
 
 /**

@@ -108,7 +108,7 @@ async function askForPromise(check: PromiseCheck): Promise<Finding[]> {
 /** A service that can't or won't look again now is no failure of the lookup. */
 async function refreshed(view: LogView, userId: string): Promise<PromisePart | undefined> {
   try {
-    return await view.refresh(userId);
+    return await view.service.refresh(userId);
   } catch (error) {
     if (error instanceof ServiceFailure) return undefined;
     throw error;

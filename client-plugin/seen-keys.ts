@@ -5,6 +5,7 @@
  */
 import { decodeUnpadded, encodeUnpadded } from "../shared/encoding.ts";
 import type { Entry } from "../shared/directory/entry.ts";
+import type { Stated } from "../shared/directory/statement.ts";
 import type { StoreKeys } from "./matrix.ts";
 
 /** A key, or a device's pair of keys, that was seen and not yet found in the history. Stored as JSON. */
@@ -68,6 +69,16 @@ export function keysOfEntry(entry: Entry): Set<string> {
   return keys;
 }
 
+/** The master key of an entry as unpadded base64. */
+export function masterOf(entry: Entry | undefined): string | undefined {
+  return entry?.masterKey?.kind === "key" ? encodeUnpadded(entry.masterKey.key) : undefined;
+}
+
+/** What an entry holds of its owner's word. */
+export function statedIn({ userId, masterKey, statement }: Entry): Stated {
+  return { userId, masterKey: masterKey?.kind === "key" ? masterKey.key : undefined, statement };
+}
+
 /** Most users and devices per user that are read from one answer. */
 const MAX_ANSWER_USERS = 10_000;
 const MAX_ANSWER_DEVICES = 1_000;
@@ -87,8 +98,6 @@ export function keysOfAnswer(text: string): Map<string, StoreKeys> {
 }
 
 function keysOfUser(answer: Record<string, unknown>, userId: string): StoreKeys {
-  const masterKey = onlyKey(objectOf(answer["master_keys"])[userId]);
-  const selfSigningKey = onlyKey(objectOf(answer["self_signing_keys"])[userId]);
   const devices = new Map<string, { ed25519: string; curve25519: string; signedByOwner: boolean }>();
   const served = Object.entries(objectOf(objectOf(answer["device_keys"])[userId])).slice(0, MAX_ANSWER_DEVICES);
   for (const [deviceId, device] of served) {
@@ -99,8 +108,8 @@ function keysOfUser(answer: Record<string, unknown>, userId: string): StoreKeys 
   }
   return {
     tracked: true,
-    ...(masterKey === undefined ? {} : { masterKey }),
-    ...(selfSigningKey === undefined ? {} : { selfSigningKey }),
+    masterKey: onlyKey(objectOf(answer["master_keys"])[userId]),
+    selfSigningKey: onlyKey(objectOf(answer["self_signing_keys"])[userId]),
     devices,
   };
 }

@@ -11,9 +11,10 @@ import { formatEvidence } from "../shared/proofs/evidence.ts";
 import type { AcceptedLeaf } from "../shared/proofs/settling.ts";
 import { VerdictError, classOf } from "../shared/verdict-codes.ts";
 import type { VerdictCode } from "../shared/verdict-codes.ts";
+import { nextLookMs } from "./clock.ts";
 import type { Clock } from "./clock.ts";
-import { acceptedLeaf, acceptedOf, readMemory, writeMemory } from "./contact-memory.ts";
-import type { Accepted, ContactMemory } from "./contact-memory.ts";
+import { acceptedLeaf, acceptedOf, readMemory, standingOf, writeMemory } from "./contact-memory.ts";
+import type { Accepted, ContactMemory, Standing } from "./contact-memory.ts";
 import type { AccountState, Pin } from "./contacts.ts";
 import { judge } from "./judge.ts";
 import { ServiceFailure, VERSIONS_PER_PAGE } from "./log-client.ts";
@@ -138,10 +139,8 @@ export class Verifier {
   }
 
   /** What was last accepted about a user: for gossip and for showing. */
-  async accepted(userId: string): Promise<{ state: Accepted; on: boolean } | undefined> {
-    const { accepted, entry } = await this.#memory(userId);
-    if (accepted === undefined) return undefined;
-    return { state: accepted, on: entry !== undefined && parseEntry(utf8(entry), userId).statement?.ckv === "on" };
+  async accepted(userId: string): Promise<Standing | undefined> {
+    return standingOf(userId, await this.#memory(userId));
   }
 
   async #memory(userId: string): Promise<ContactMemory> {
@@ -194,7 +193,7 @@ export class Verifier {
     const nowMs = this.#options.clock.now();
     const sinceMs = (memory.greySince[reason] ??= nowMs);
     const changed = this.#changedMeanwhile(userId, memory, store, sinceMs);
-    const againMs = Math.min(changed.dueMs ?? Infinity, nowMs + pauseAfter(sinceMs, nowMs));
+    const againMs = Math.min(changed.dueMs ?? Infinity, nextLookMs(sinceMs, nowMs, RETRY_MS));
     const findings = [...changed.findings, ...this.#uncheckedLong(memory)];
     return { verdict: unchecked(reason), findings, enrolled: memory.accepted !== undefined, againMs };
   }
@@ -246,7 +245,7 @@ export class Verifier {
     const changed = this.#changedMeanwhile(userId, memory, store, sinceMs);
     if (!grave) findings.push(...changed.findings);
     if (!grave && !lasted) findings.push(...this.#uncheckedLong(memory));
-    const againMs = Math.min(changed.dueMs ?? Infinity, nowMs + pauseAfter(sinceMs, nowMs));
+    const againMs = Math.min(changed.dueMs ?? Infinity, nextLookMs(sinceMs, nowMs, RETRY_MS));
     return { verdict, findings, enrolled: memory.accepted !== undefined, againMs };
   }
 
@@ -305,10 +304,6 @@ function earlier(a: number | undefined, b: number | undefined): number | undefin
 /** Since when nothing was confirmed; never: `Infinity`. */
 function greySince({ greySince: since }: ContactMemory): number {
   return Math.min(...Object.values(since));
-}
-
-function pauseAfter(sinceMs: number, nowMs: number): number {
-  return Math.max(RETRY_MS, Math.ceil((nowMs - sinceMs) / 2));
 }
 
 /** Keys seen since the last complete check, oldest first; before any such check, a master key that is not the pinned one. */

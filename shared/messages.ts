@@ -71,23 +71,19 @@ export interface StringShape {
   readonly enum?: readonly string[];
   /** Set: the text is unpadded canonical base64, and the lengths count its characters. */
   readonly contentEncoding?: "base64";
-  readonly description?: string;
 }
 export interface IntegerShape {
   readonly type: "integer";
   readonly minimum: number;
   readonly maximum: number;
-  readonly description?: string;
 }
 export interface BooleanShape {
   readonly type: "boolean";
-  readonly description?: string;
 }
 export interface ArrayShape {
   readonly type: "array";
   readonly items: Shape;
   readonly maxItems: number;
-  readonly description?: string;
 }
 export interface ObjectShape {
   readonly type: "object";
@@ -95,14 +91,12 @@ export interface ObjectShape {
   readonly required: readonly string[];
   /** false: another member is malformed. true: it is dropped (event contents, into which SDKs write members of their own). */
   readonly additionalProperties: boolean;
-  readonly description?: string;
 }
 export interface MapShape {
   readonly type: "object";
   readonly propertyNames: StringShape;
   readonly additionalProperties: Shape;
   readonly maxProperties: number;
-  readonly description?: string;
 }
 export type Shape = StringShape | IntegerShape | BooleanShape | ArrayShape | ObjectShape | MapShape;
 
@@ -116,30 +110,18 @@ const base64Length = (bytes: number): number => Math.ceil((bytes * 4) / 3);
 // Shapes are made when the module loads. NO_SIDE_EFFECTS lets a bundler leave out those that nothing uses.
 
 /* @__NO_SIDE_EFFECTS__ */
-const bytesShape = (minBytes: number, maxBytes: number, description: string): StringShape => ({
+const bytesShape = (minBytes: number, maxBytes: number = minBytes): StringShape => ({
   type: "string",
   contentEncoding: "base64",
   minLength: base64Length(minBytes),
   maxLength: base64Length(maxBytes),
-  pattern: "^[A-Za-z0-9+/]*$",
-  description,
 });
 /* @__NO_SIDE_EFFECTS__ */
-const text = (maxLength: number, description: string, minLength = 1): StringShape => ({
-  type: "string",
-  minLength,
-  maxLength,
-  description,
-});
+const text = (maxLength: number, minLength = 1): StringShape => ({ type: "string", minLength, maxLength });
 /* @__NO_SIDE_EFFECTS__ */
 const oneOf = (...values: readonly string[]): StringShape => ({ type: "string", maxLength: 255, enum: values });
 /* @__NO_SIDE_EFFECTS__ */
-const integer = (minimum: number, description: string, maximum: number = MAX_INTEGER): IntegerShape => ({
-  type: "integer",
-  minimum,
-  maximum,
-  description,
-});
+const integer = (minimum: number): IntegerShape => ({ type: "integer", minimum, maximum: MAX_INTEGER });
 /** Members whose name ends in "?" may be absent. */
 /* @__NO_SIDE_EFFECTS__ */
 const members = (named: { readonly [name: string]: Shape }, additionalProperties: boolean): ObjectShape => ({
@@ -153,22 +135,22 @@ const body = (named: { readonly [name: string]: Shape }): ObjectShape => members
 /* @__NO_SIDE_EFFECTS__ */
 const content = (named: { readonly [name: string]: Shape }): ObjectShape => members(named, true);
 
-const USER_ID: StringShape = { ...text(MAX_USER_ID_BYTES, "Matrix user id"), pattern: "^@[^:]*:.+$" };
-const NOTE: StringShape = text(MAX_NOTE_BYTES, "C2SP signed note");
-const HASH: StringShape = bytesShape(32, 32, "SHA-256 hash");
-const OPENING: StringShape = bytesShape(32, 32, "opening of the commitment");
-const SIGNATURE: StringShape = bytesShape(64, 64, "Ed25519 signature");
-const PUBLIC_KEY: StringShape = bytesShape(32, 32, "Ed25519 public key");
-const PATH: StringShape = bytesShape(0, MAX_PATH_BYTES, "RFC 6962 path: its hashes, concatenated");
-const RECORD: StringShape = bytesShape(121, 121, "epoch record");
-const VRF_PROOF: StringShape = bytesShape(80, 80, "ECVRF-EDWARDS25519-SHA512-TAI proof");
-const MAP_PROOF: StringShape = bytesShape(3, MAX_MAP_PROOF_BYTES, "single map proof");
-const ENTRY: StringShape = text(MAX_ENTRY_BYTES, "entry: Matrix canonical JSON");
-const VERSION: IntegerShape = integer(1, "version of a history");
-const EPOCH: IntegerShape = integer(0, "position of an epoch in the log");
-const VKEY: StringShape = text(512, "verifier key of a signed note");
-const OPTIONAL_VKEY: StringShape = text(512, "verifier key of a signed note; empty: no log", 0);
-const URL_TEXT: StringShape = text(2_048, "URL without trailing slash");
+const USER_ID: StringShape = { ...text(MAX_USER_ID_BYTES), pattern: "^@[^:]*:.+$" };
+const NOTE: StringShape = text(MAX_NOTE_BYTES);
+const HASH: StringShape = bytesShape(32);
+const OPENING: StringShape = bytesShape(32);
+const SIGNATURE: StringShape = bytesShape(64);
+const PUBLIC_KEY: StringShape = bytesShape(32);
+const PATH: StringShape = bytesShape(0, MAX_PATH_BYTES);
+const RECORD: StringShape = bytesShape(121);
+const VRF_PROOF: StringShape = bytesShape(80);
+const MAP_PROOF: StringShape = bytesShape(3, MAX_MAP_PROOF_BYTES);
+const ENTRY: StringShape = text(MAX_ENTRY_BYTES);
+const VERSION: IntegerShape = integer(1);
+const EPOCH: IntegerShape = integer(0);
+const VKEY: StringShape = text(512);
+const OPTIONAL_VKEY: StringShape = text(512, 0);
+const URL_TEXT: StringShape = text(2_048);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // HTTP bodies
@@ -343,7 +325,7 @@ const userPart = body({ vrf_proof: VRF_PROOF, map_proof: MAP_PROOF, "leaf?": lea
 const statement = body({
   ckv: oneOf("on", "off"),
   "continues?": body({ master_key: PUBLIC_KEY, signature: SIGNATURE }),
-  counter: integer(1, "per master key, rising"),
+  counter: integer(1),
   master_key: PUBLIC_KEY,
   purpose: oneOf(MATRIX_NAMES.statementPurpose),
   signature: SIGNATURE,
@@ -363,16 +345,16 @@ const userIds: ArrayShape = { type: "array", items: USER_ID, maxItems: MAX_LOOKU
 const sessionRequest = body({
   // The token is passed on as the homeserver made it, and homeservers may add members.
   openid_token: content({
-    access_token: text(4_096, "OpenID access token"),
-    token_type: text(64, "always Bearer"),
-    matrix_server_name: text(255, "server name"),
-    expires_in: integer(0, "seconds"),
+    access_token: text(4_096),
+    token_type: text(64),
+    matrix_server_name: text(255),
+    expires_in: integer(0),
   }),
 });
 const sessionAnswer = body({
-  session: text(256, "bearer token"),
+  session: text(256),
   user_id: USER_ID,
-  expires_in_ms: integer(0, "milliseconds"),
+  expires_in_ms: integer(0),
 });
 const lookupRequest = body({ user_id: USER_ID });
 const lookupAnswer = body({ head: headPartShape, user: userPart });
@@ -403,7 +385,7 @@ const versionsAnswer = body({
 });
 const refreshRequest = body({ user_id: USER_ID });
 const refreshAnswer = body({ "promise?": body({ note: NOTE, opening: OPENING, entry: ENTRY }) });
-const enrolmentAnswer = body({ room_id: text(255, "room id") });
+const enrolmentAnswer = body({ room_id: text(255) });
 const statementRequest = body({ statement });
 const statementAnswer = body({ "version_expected?": VERSION });
 const acknowledgementRequest = body({ version: VERSION, history_root: HASH, signature: SIGNATURE });
@@ -420,7 +402,7 @@ const errorAnswer = body({
       "not-ready",
       "internal",
     ),
-    message: text(1_024, "for people", 0),
+    message: text(1_024, 0),
   }),
 });
 
@@ -547,7 +529,7 @@ export interface CompareCancelContent extends CompareContent {
   readonly reason: string;
 }
 
-const SESSION: StringShape = bytesShape(32, 32, "session id");
+const SESSION: StringShape = bytesShape(32);
 export const provenLeafShape: ObjectShape = body({
   checkpoint: NOTE,
   record: RECORD,
@@ -558,22 +540,22 @@ export const provenLeafShape: ObjectShape = body({
 });
 
 const epochContent = content({ checkpoint: NOTE, record: RECORD, epoch: EPOCH });
-const configurationContent = content({ text: text(16_384, "configuration: canonical JSON") });
-const wellKnownContent = content({ service_url: URL_TEXT, room: text(255, "room alias or id"), log_key: VKEY });
+const configurationContent = content({ text: text(16_384) });
+const wellKnownContent = content({ service_url: URL_TEXT, room: text(255), log_key: VKEY });
 const warningContent = content({
   user_id: USER_ID,
-  code: text(64, "code of a verdict"),
-  since_ms: integer(0, "Unix time"),
+  code: text(64),
+  since_ms: integer(0),
 });
 const headContent = content({
   heads: {
     type: "array",
     maxItems: 2,
-    items: content({ origin: text(300, "origin of a log"), log_key: VKEY, checkpoint: NOTE }),
+    items: content({ origin: text(300), log_key: VKEY, checkpoint: NOTE }),
   },
   "about?": content({
     size: VERSION,
-    n: integer(0, "0: absent"),
+    n: integer(0),
     "history_root?": HASH,
     enrolled: { type: "boolean" },
     on: { type: "boolean" },
@@ -583,13 +565,13 @@ const headContent = content({
 });
 const compareContent = content({ session: SESSION });
 const compareCommitContent = content({ session: SESSION, commitment: HASH });
-const compareNonceContent = content({ session: SESSION, nonce: bytesShape(32, 32, "random bytes") });
+const compareNonceContent = content({ session: SESSION, nonce: bytesShape(32) });
 const compareRevealContent = content({
   session: SESSION,
-  nonce: bytesShape(32, 32, "random bytes"),
+  nonce: bytesShape(32),
   log_keys: content({ initiator: OPTIONAL_VKEY, responder: OPTIONAL_VKEY }),
 });
-const compareCancelContent = content({ session: SESSION, reason: text(64, "code of a verdict") });
+const compareCancelContent = content({ session: SESSION, reason: text(64) });
 
 /** Shapes of Matrix contents. Members that are not named are dropped: SDKs and servers add their own. */
 export const CONTENT_SHAPES: {

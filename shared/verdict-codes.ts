@@ -165,30 +165,22 @@ const CODES_BY_CLASS: Readonly<Record<VerdictClass, readonly VerdictCode[]>> = {
 };
 
 /**
- * A code's class; after how long it becomes a warning, if it does; and its other class, if circumstances give it another:
- * `pinned` the contact is pinned, `evidence` portable evidence came with it, `no-message` nothing was sent to the user
- * meanwhile, `no-new-device` the store holds no device unknown to earlier entries and the contact is not pinned.
+ * A code's class; after how long it becomes a warning, if it does; and its class where the contact is pinned, if it is
+ * another one. What else makes a code weigh more or less is known only where it is found.
  */
 export interface CodeClass {
   readonly class: VerdictClass;
   readonly escalatesAfterMs?: number;
-  readonly otherwise?: {
-    readonly when: "pinned" | "evidence" | "no-message" | "no-new-device";
-    readonly class: VerdictClass;
-  };
+  readonly whenPinned?: VerdictClass;
 }
 
-const OTHERWISE: ReadonlyMap<VerdictCode, NonNullable<CodeClass["otherwise"]>> = new Map([
-  ["changed-unchecked", { when: "pinned", class: "warning" }],
-  ["reset-unsigned", { when: "pinned", class: "warning" }],
-  ["view-split", { when: "evidence", class: "evidence" }],
-  ["key-never-logged", { when: "no-message", class: "notice" }],
-  ["entry-refused", { when: "no-new-device", class: "notice" }],
+const WARNING_WHEN_PINNED: ReadonlySet<VerdictCode> = /* @__PURE__ */ new Set<VerdictCode>([
+  "changed-unchecked",
+  "reset-unsigned",
 ]);
-
 const ESCALATING: ReadonlySet<VerdictCode> = /* @__PURE__ */ new Set<VerdictCode>(UNCHECKED_THEN_WARNING);
 
-// Marked pure, as the set above and the list below, so that a bundle that only throws VerdictErrors carries no table.
+// Marked pure, as the sets above and the list below, so that a bundle that only throws VerdictErrors carries no table.
 const CLASSES: ReadonlyMap<VerdictCode, CodeClass> = /* @__PURE__ */ describeAll();
 
 function describeAll(): ReadonlyMap<VerdictCode, CodeClass> {
@@ -197,11 +189,10 @@ function describeAll(): ReadonlyMap<VerdictCode, CodeClass> {
 }
 
 function describe(name: VerdictClass, code: VerdictCode): CodeClass {
-  const otherwise = OTHERWISE.get(code);
   return {
     class: name,
     ...(ESCALATING.has(code) ? { escalatesAfterMs: UNCHECKED_ESCALATES_AFTER_MS } : {}),
-    ...(otherwise === undefined ? {} : { otherwise }),
+    ...(WARNING_WHEN_PINNED.has(code) ? { whenPinned: "warning" } : {}),
   };
 }
 

@@ -298,11 +298,35 @@ function noProof(problem: string): VerificationError {
 export function verifyEvidence(file: Evidence | string): EvidenceFact {
   const parsed = parseEvidence(typeof file === "string" ? file : formatEvidence(file));
   const logKey = parseVkey(parsed.log_key);
-  const found = judge(parsed, logKey);
-  return { kind: parsed.kind, origin: logKey.name, logKey: parsed.log_key, ...found };
+  const { about, ...found } = judge(parsed, logKey);
+  const says = SENTENCES[parsed.kind](about, found.code);
+  return { kind: parsed.kind, origin: logKey.name, logKey: parsed.log_key, ...found, says };
 }
 
-type Finding = Pick<EvidenceFact, "code" | "says" | "index">;
+/** What a file proves, and the numbers and names that the sentence about it needs. */
+interface Finding extends Pick<EvidenceFact, "code" | "index"> {
+  readonly about: readonly (number | string)[];
+}
+
+/** Apart from the checks, for whoever only makes evidence says nothing. */
+const SENTENCES: {
+  readonly [Kind in Evidence["kind"]]: (about: Finding["about"], code: VerdictCode) => string;
+} = {
+  E1: ([size = ""]) => `The log signed two heads of size ${size} with different roots.`,
+  E2: ([later = "", earlier = ""]) => `The head of size ${later} does not continue the one of size ${earlier}.`,
+  E3: historySentence,
+  E4: historySentence,
+  E5: ([version = "", byMs = ""]) => `Version ${version} was promised by ${byMs} ms and not merged as promised.`,
+  E6: ([version = ""]) => `Version ${version} was promised with two different contents.`,
+  E7: ([from = "", to = ""], code) =>
+    `${code === "time-backwards" ? "Time ran back" : "The map lost leaves"} from epoch ${from} to epoch ${to}.`,
+  E8: ([field = ""]) => `The log changed ${field}, which it may not.`,
+  E9: ([epoch = ""]) => `The changes of epoch ${epoch} do not lead from the map before to the map it names.`,
+};
+
+function historySentence([later = "", n = "", earlier = ""]: Finding["about"]): string {
+  return `The history in epoch ${later} does not hold version ${n} of epoch ${earlier}.`;
+}
 
 function judge(file: Evidence, logKey: NoteKey): Finding {
   switch (file.kind) {
@@ -313,7 +337,7 @@ function judge(file: Evidence, logKey: NoteKey): Finding {
     case "E4":
       return judgeLeaves(file, logKey);
     case "E5":
-      return judgePromise(file, logKey);
+      return "due" in file ? judgeNotMerged(file, logKey) : judgeOtherMerged(file, logKey);
     case "E6":
       return judgePromises(file, logKey);
     case "E7":
@@ -329,13 +353,10 @@ function judgeFork(file: ForkEvidence, logKey: NoteKey): Finding {
   const [earlier, later] = [openCheckpoint(file.earlier, logKey), openCheckpoint(file.later, logKey)];
   if (file.kind === "E1") {
     if (earlier.size !== later.size || equalBytes(earlier.root, later.root)) throw noProof("the heads do not conflict");
-    return { code: "head-fork", says: `The log signed two heads of size ${later.size} with different roots.` };
+    return { code: "head-fork", about: [later.size] };
   }
   checkRebuilt(LOG_DOMAINS, { n: earlier.size, root: earlier.root }, { n: later.size, root: later.root }, file.hashes);
-  return {
-    code: "head-fork",
-    says: `The head of size ${later.size} does not continue the one of size ${earlier.size}.`,
-  };
+  return { code: "head-fork", about: [later.size, earlier.size] };
 }
 
 /** `hashes` rebuild the later root, and for the earlier size another root than the signed one. */
@@ -356,9 +377,7 @@ function judgeLeaves(file: LeafEvidence, logKey: NoteKey): Finding {
     if (later.leaf === undefined) throw noProof("there is nothing later");
     checkRebuilt(HISTORY_DOMAINS, earlier.leaf, later.leaf, file.hashes);
   }
-  const epochs = `version ${earlier.leaf.n} of epoch ${earlier.record.epoch}`;
-  const says = `The history in epoch ${later.record.epoch} does not hold ${epochs}.`;
-  return { code, says, index: encodeHex(earlier.index) };
+  return { code, about: [later.record.epoch, earlier.leaf.n, earlier.record.epoch], index: encodeHex(earlier.index) };
 }
 
 /** How a later leaf of one index contradicts an earlier one, as far as the two alone show it. */
@@ -371,19 +390,11 @@ export function leafConflict(
   return later.n === earlier.n && !equalBytes(later.root, earlier.root) ? "history-other" : undefined;
 }
 
-function judgePromise(file: BrokenPromiseEvidence, logKey: NoteKey): Finding {
-  const promise = openPromise(file.promise, openPromiseKey(file, logKey));
-  if ("due" in file) judgeDue(promise, file, logKey);
-  else judgeMerged(promise, file, logKey);
-  const says = `Version ${promise.version} was promised by ${promise.mergeByMs} ms and not merged as promised.`;
-  return { code: "promise-broken", says, index: encodeHex(promise.index) };
-}
+type NotMergedEvidence = Extract<BrokenPromiseEvidence, { due: unknown }>;
+type OtherMergedEvidence = Extract<BrokenPromiseEvidence, { merged: unknown }>;
 
-function judgeDue(
-  promise: MergePromise,
-  file: Extract<BrokenPromiseEvidence, { due: unknown }>,
-  logKey: NoteKey,
-): void {
+function judgeNotMerged(file: NotMergedEvidence, logKey: NoteKey): Finding {
+  const promise = openPromise(file.promise, openPromiseKey(file, logKey));
   const due = openProvenLeaf(file.due, logKey);
   const ends = file.final !== undefined && openConfiguration(file.final, due).successor !== undefined;
   if (!equalBytes(due.index, promise.index)) throw noProof("the leaf is of another index");
@@ -393,13 +404,11 @@ function judgeDue(
     path: decodePath(file.version.proof),
   };
   if (brokenPromise(promise, { leaf: due.leaf, ...shown }) === undefined) throw noProof("the promise was kept");
+  return broken(promise);
 }
 
-function judgeMerged(
-  promise: MergePromise,
-  file: Extract<BrokenPromiseEvidence, { merged: unknown }>,
-  logKey: NoteKey,
-): void {
+function judgeOtherMerged(file: OtherMergedEvidence, logKey: NoteKey): Finding {
+  const promise = openPromise(file.promise, openPromiseKey(file, logKey));
   const { record } = openProvenRecord(file.merged, logKey);
   const list = decodeUnpadded(file.changes);
   if (!equalBytes(changesHash(list), record.changesHash)) throw noProof("not the list of the record");
@@ -407,6 +416,11 @@ function judgeMerged(
   const merged = change?.commitments[promise.version - change.old.size - 1];
   if (merged === undefined) throw noProof("the list does not merge that version");
   if (equalBytes(merged, promise.commitment)) throw noProof("the promise was kept");
+  return broken(promise);
+}
+
+function broken({ version: promised, mergeByMs, index }: MergePromise): Finding {
+  return { code: "promise-broken", about: [promised, mergeByMs], index: encodeHex(index) };
 }
 
 function judgePromises(file: PromiseConflictEvidence, logKey: NoteKey): Finding {
@@ -415,18 +429,16 @@ function judgePromises(file: PromiseConflictEvidence, logKey: NoteKey): Finding 
   if (!equalBytes(first.index, second.index) || first.version !== second.version)
     throw noProof("two different versions");
   if (equalBytes(first.commitment, second.commitment)) throw noProof("the promises agree");
-  const says = `Version ${first.version} was promised with two different contents.`;
-  return { code: "promise-conflict", says, index: encodeHex(first.index) };
+  return { code: "promise-conflict", about: [first.version], index: encodeHex(first.index) };
 }
 
 function judgeOrder(file: OrderEvidence, logKey: NoteKey): Finding {
   const { record: earlier } = openProvenRecord(file.earlier, logKey);
   const { record: later } = openProvenRecord(file.later, logKey);
   if (earlier.epoch >= later.epoch) throw noProof("the records are in the wrong order");
-  const epochs = `epoch ${earlier.epoch} to epoch ${later.epoch}`;
-  if (later.timestampMs <= earlier.timestampMs)
-    return { code: "time-backwards", says: `Time ran back from ${epochs}.` };
-  if (later.labels < earlier.labels) return { code: "labels-shrank", says: `The map lost leaves from ${epochs}.` };
+  const about = [earlier.epoch, later.epoch];
+  if (later.timestampMs <= earlier.timestampMs) return { code: "time-backwards", about };
+  if (later.labels < earlier.labels) return { code: "labels-shrank", about };
   throw noProof("the records are in order");
 }
 
@@ -438,7 +450,7 @@ function judgeConfigurations(file: ConfigurationEvidence, logKey: NoteKey): Find
     openConfiguration(file.later_configuration, later),
   );
   if (field === undefined) throw noProof("the change is allowed");
-  return { code: "config-fixed-field", says: `The log changed ${field}, which it may not.` };
+  return { code: "config-fixed-field", about: [field] };
 }
 
 function judgeEpoch(file: EpochEvidence, logKey: NoteKey): Finding {
@@ -449,7 +461,7 @@ function judgeEpoch(file: EpochEvidence, logKey: NoteKey): Finding {
   if (!equalBytes(changesHash(list), record.changesHash)) throw noProof("not the list of the record");
   const code = epochFault(previous, record, list, file);
   if (code === undefined) throw noProof("the list may lead from the one map to the other");
-  return { code, says: `The changes of epoch ${record.epoch} do not lead from the map before to the map it names.` };
+  return { code, about: [record.epoch] };
 }
 
 /** What is wrong with an epoch, as far as signed bytes alone show it. */
@@ -514,15 +526,20 @@ export function createLeafEvidence(
   return checked({ ...common, kind: "E4", hashes: encodePath(hashes) }, judgeLeaves);
 }
 
-/** E5. */
+/** E5, from the leaf at a head by which the promise was due. */
 export function createBrokenPromiseEvidence(
   log_key: string,
-  parts: PromiseKeyProof & { readonly promise: string } & (
-      | { readonly due: ProvenLeaf; readonly version?: VersionProof; readonly final?: string }
-      | { readonly merged: ProvenRecord; readonly changes: string }
-    ),
+  parts: Omit<NotMergedEvidence, keyof Common | "kind">,
 ): Evidence {
-  return checked({ format: FORMAT, kind: "E5", log_key, ...parts }, judgePromise);
+  return checked({ format: FORMAT, kind: "E5", log_key, ...parts }, judgeNotMerged);
+}
+
+/** E5, from the change list of the epoch that merged another version in its place. */
+export function createOtherMergedEvidence(
+  log_key: string,
+  parts: Omit<OtherMergedEvidence, keyof Common | "kind">,
+): Evidence {
+  return checked({ format: FORMAT, kind: "E5", log_key, ...parts }, judgeOtherMerged);
 }
 
 /** E6. */

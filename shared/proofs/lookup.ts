@@ -35,14 +35,14 @@ import { inStep } from "./step.ts";
 /** What this account knows of a user before an answer. */
 export interface KnownUser {
   /** Verified before under the same VRF key: the proof is then compared with it instead of verified anew. */
-  readonly index?: Hash;
+  readonly index?: Hash | undefined;
   /** The leaf last accepted, its content, and the history path from it to the leaf of the answer (empty if n is the same). */
-  readonly accepted?: AcceptedLeaf & { readonly content?: VerifiedContent };
+  readonly accepted?: (AcceptedLeaf & { readonly content?: VerifiedContent }) | undefined;
   readonly path?: readonly Hash[];
   /** The newest settling epoch, verified; undefined where the client's policy does without. */
   readonly settling?: VerifiedSettling;
   /** The newest leaf accepted at or before that epoch. */
-  readonly acceptedBySettling?: AcceptedLeaf;
+  readonly acceptedBySettling?: AcceptedLeaf | undefined;
 }
 
 /** The content of one version, opened. */

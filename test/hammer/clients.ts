@@ -192,7 +192,7 @@ class Reader {
   async #askForPromise(): Promise<void> {
     const [userId] = [...outstanding.keys()].slice(-1);
     if (userId === undefined) return;
-    const part = await this.#view.refresh(userId);
+    const part = await this.#view.service.refresh(userId);
     if (part === undefined) return;
     const looked = await this.#view.lookup(userId);
     const { configuration } = looked.head;

@@ -11,7 +11,7 @@ describe("shared/verdict-codes", () => {
     assert.deepEqual(classOf("bad-answer"), { class: "unchecked", escalatesAfterMs: 86_400_000 });
     assert.deepEqual(classOf("offline"), { class: "unchecked" });
     assert.deepEqual(classOf("head-fork"), { class: "evidence" });
-    assert.deepEqual(classOf("reset-unsigned"), { class: "notice", otherwise: { when: "pinned", class: "warning" } });
+    assert.deepEqual(classOf("reset-unsigned"), { class: "notice", whenPinned: "warning" });
   });
 
   it("never takes a text from outside for a code", () => {

@@ -5,6 +5,7 @@ import { decodeUnpadded, encodeUnpadded, fromUtf8 } from "../../../shared/encodi
 import {
   verifyEvidence,
   createBrokenPromiseEvidence,
+  createOtherMergedEvidence,
   createPromiseConflictEvidence,
 } from "../../../shared/proofs/evidence.ts";
 import { brokenPromise, isDue, openPromise, signPromise, verifyPromise } from "../../../shared/proofs/promise.ts";
@@ -154,7 +155,7 @@ describe("promise: kept and broken", () => {
     const withHistory = { ...by, due: lying.provenLeaf(ALICE, 2), version: { version, epoch, commitment, proof } };
     assert.equal(verifyEvidence(createBrokenPromiseEvidence(lying.vkey, withHistory)).kind, "E5");
     const withList = { ...by, merged: lying.provenRecord(2), changes: encodeUnpadded(lying.epoch(2).changes.list) };
-    assert.equal(verifyEvidence(createBrokenPromiseEvidence(lying.vkey, withList)).kind, "E5");
+    assert.equal(verifyEvidence(createOtherMergedEvidence(lying.vkey, withList)).kind, "E5");
     const unshown = without(withHistory, "version");
     assertRefused(() => createBrokenPromiseEvidence(lying.vkey, unshown), "bad-inclusion", "version not shown");
     log.closeEpoch(NOW + 60_000);
@@ -164,7 +165,7 @@ describe("promise: kept and broken", () => {
       merged: log.provenRecord(2),
       changes: encodeUnpadded(log.epoch(2).changes.list),
     };
-    assertRefused(() => createBrokenPromiseEvidence(log.vkey, kept), "malformed", "kept");
+    assertRefused(() => createOtherMergedEvidence(log.vkey, kept), "malformed", "kept");
   });
 
   it("is broken by a log that closes before it merges", () => {
