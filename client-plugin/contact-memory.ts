@@ -27,6 +27,11 @@ export function acceptedOf({ n, root, epoch, timestampMs, proven }: AcceptedLeaf
   return { n, root: encodeUnpadded(root), epoch, timestampMs, proven };
 }
 
+/** Whether the newest accepted state was shown by another log than the one of this origin. */
+export function hasMoved({ accepted }: ContactMemory, origin: string): boolean {
+  return accepted?.proven.checkpoint.startsWith(`${origin}\n`) === false;
+}
+
 /** A master key that took the place of another one. */
 export interface Reset {
   readonly code: "reset-signed" | "reset-unsigned";

@@ -38,7 +38,7 @@ export type RecordBody =
   | { readonly kind: "posted"; readonly id: string; readonly class: VerdictClass }
   | { readonly kind: "dismissed"; readonly id: string }
   | { readonly kind: "acknowledged"; readonly version: number; readonly root: string }
-  | { readonly kind: "settled"; readonly epoch: number; readonly version: number }
+  | { readonly kind: "settled"; readonly log: string; readonly epoch: number; readonly version: number }
   | { readonly kind: "head"; readonly server: string; readonly checkpoint: string; readonly logKey: string }
   | { readonly kind: "attempt"; readonly userId: string };
 

@@ -19,7 +19,7 @@ import { VerdictError, classOf } from "../shared/verdict-codes.ts";
 import type { VerdictCode } from "../shared/verdict-codes.ts";
 import { nextLookMs } from "./clock.ts";
 import type { Clock } from "./clock.ts";
-import { acceptedLeaf, acceptedOf, readMemory, standingOf, writeMemory } from "./contact-memory.ts";
+import { hasMoved, readMemory, standingOf, writeMemory } from "./contact-memory.ts";
 import type { ContactMemory, Standing } from "./contact-memory.ts";
 import type { AccountState } from "./contacts.ts";
 import { ServiceFailure, VERSIONS_PER_PAGE } from "./log-client.ts";
@@ -33,7 +33,7 @@ import type { SeenKey } from "./seen-keys.ts";
 import type { Storage } from "./storage.ts";
 import type { Finding } from "./verdict.ts";
 import type { AcceptedLeaf } from "../shared/proofs/settling.ts";
-import { keepSettled, knownOf } from "./verifier.ts";
+import { follow, knownOf } from "./verifier.ts";
 
 /** What the host shows about the own account. */
 export interface OwnStatus {
@@ -336,8 +336,10 @@ export class OwnAccount {
   /** All settling epochs missed, from the newest back to the last one checked. */
   async #checkSettlings(view: LogView, looked: Looked, memory: ContactMemory): Promise<Finding[]> {
     const { state, clock } = this.#options;
-    const checked = Math.max(-1, ...state.all("settled").map(({ epoch }) => epoch));
-    const first = Math.max(checked + 1, memory.followedFromEpoch ?? looked.settledEpoch);
+    const { origin: log } = looked.head.checkpoint;
+    const records = state.all("settled").filter((record) => record.log === log);
+    const checked = Math.max(-1, ...records.map(({ epoch }) => epoch));
+    const first = Math.max(checked + 1, hasMoved(memory, log) ? 0 : (memory.followedFromEpoch ?? looked.settledEpoch));
     const { acceptedBy } = knownOf(memory);
     const findings: Finding[] = [];
     let epoch = looked.settledEpoch;
@@ -350,7 +352,7 @@ export class OwnAccount {
       break;
     }
     const version = looked.settled?.leaf?.n ?? 0;
-    if (looked.settledEpoch > checked) await state.add({ kind: "settled", epoch: looked.settledEpoch, version });
+    if (looked.settledEpoch > checked) await state.add({ kind: "settled", log, epoch: looked.settledEpoch, version });
     return findings;
   }
 
@@ -378,16 +380,13 @@ export class OwnAccount {
     const { leaf } = looked;
     if (leaf === undefined) return undefined;
     const { client, state } = this.#options;
-    const accepted = acceptedOf(leaf);
-    if (memory.unsettled.at(-1)?.n !== accepted.n) memory.unsettled.push(accepted);
-    memory.unsettled = keepSettled(memory.unsettled, looked.settledEpoch);
-    memory.followedFromEpoch ??= accepted.epoch;
-    memory.accepted = accepted;
+    follow(memory, looked);
+    memory.followedFromEpoch ??= leaf.epoch;
     if (leaf.content !== undefined) memory.entry = fromUtf8(leaf.content.bytes);
     if (leaf.n <= this.#acknowledged()) return undefined;
-    await state.add({ kind: "acknowledged", version: leaf.n, root: accepted.root });
+    await state.add({ kind: "acknowledged", version: leaf.n, root: encodeUnpadded(leaf.root) });
     return async () => {
-      await acknowledgeQuietly(client, view, leaf.n, acceptedLeaf(accepted).root);
+      await acknowledgeQuietly(client, view, leaf.n, leaf.root);
     };
   }
 }

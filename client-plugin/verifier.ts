@@ -13,7 +13,7 @@ import { VerdictError, classOf } from "../shared/verdict-codes.ts";
 import type { VerdictCode } from "../shared/verdict-codes.ts";
 import { nextLookMs } from "./clock.ts";
 import type { Clock } from "./clock.ts";
-import { acceptedLeaf, acceptedOf, readMemory, standingOf, writeMemory } from "./contact-memory.ts";
+import { acceptedLeaf, acceptedOf, hasMoved, readMemory, standingOf, writeMemory } from "./contact-memory.ts";
 import type { Accepted, ContactMemory, Standing } from "./contact-memory.ts";
 import type { AccountState, Pin } from "./contacts.ts";
 import { judge } from "./judge.ts";
@@ -341,21 +341,30 @@ export function knownOf({ accepted, unsettled }: Pick<ContactMemory, "accepted" 
 
 /** Everything passed: this is now the state that all later ones must descend from. */
 function accept(memory: ContactMemory, looked: Looked, nowMs: number): void {
-  const { leaf, settledEpoch } = looked;
+  const { leaf } = looked;
   if (leaf === undefined) return;
-  const accepted = acceptedOf(leaf);
-  const newest = memory.unsettled.at(-1);
-  if (newest?.n !== accepted.n) memory.unsettled.push(accepted);
-  memory.unsettled = keepSettled(memory.unsettled, settledEpoch);
-  memory.accepted = accepted;
+  follow(memory, looked);
   if (leaf.content === undefined) delete memory.entry;
   // An account that was closed and comes back is held against what it was.
   else if (leaf.content.entry.kind !== "closed") memory.entry = fromUtf8(leaf.content.bytes);
   memory.followedSinceMs ??= nowMs;
 }
 
+/** Takes a state as the newest accepted. What another log has shown holds, but its epochs have other numbers. */
+export function follow(memory: ContactMemory, { head, leaf, settledEpoch }: Looked): void {
+  if (leaf === undefined) return;
+  const accepted = acceptedOf(leaf);
+  if (hasMoved(memory, head.checkpoint.origin)) {
+    memory.unsettled = [];
+    memory.followedFromEpoch = 0;
+  }
+  if (memory.unsettled.at(-1)?.n !== accepted.n) memory.unsettled.push(accepted);
+  memory.unsettled = keepSettled(memory.unsettled, settledEpoch);
+  memory.accepted = accepted;
+}
+
 /** Of what has settled the newest is enough: it descends from the others. */
-export function keepSettled(states: readonly Accepted[], settling: number): Accepted[] {
+function keepSettled(states: readonly Accepted[], settling: number): Accepted[] {
   const settled = states.filter(({ epoch }) => epoch <= settling).slice(-1);
   return [...settled, ...states.filter(({ epoch }) => epoch > settling)].slice(-MAX_UNSETTLED);
 }

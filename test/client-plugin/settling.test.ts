@@ -1,7 +1,9 @@
 /** Settling as a client keeps book of it: over the time of one log, and over its move to another. */
 import assert from "node:assert/strict";
 import { verifyEvidence } from "../../shared/proofs/evidence.ts";
-import { ALICE, World } from "./world.ts";
+import { TestLog } from "../support/test-log.ts";
+import { Status } from "./fake-service.ts";
+import { ALICE, BOB, World } from "./world.ts";
 
 const HOUR_MS = 3_600_000;
 
@@ -19,6 +21,64 @@ describe("settling epochs as a client keeps book of them", () => {
     await world.ckv.refresh(ALICE);
     const told = world.warnings.find(({ code }) => code === "time-backwards");
     assert.equal(verifyEvidence(told?.evidence ?? "").kind, "E7", world.codes().join());
+    world.stop();
+  });
+});
+
+describe("settling epochs after a log has moved", () => {
+  /** A log that has run for long closes for another one, which has its histories and begins at epoch 0. */
+  async function moved(world: World): Promise<TestLog> {
+    await world.pass(24 * HOUR_MS);
+    const next = new TestLog({ number: 2, startMs: world.clock.now(), settleMs: HOUR_MS, mergeDelayMs: 5_000 });
+    next.reconfigure({ service_url: world.log.configuration.service_url });
+    world.log.reconfigure({ successor: { origin: next.origin, log_key: next.vkey } });
+    world.epoch();
+    await world.ckv.refresh(ALICE);
+    await world.ckv.refresh(BOB);
+    for (const userId of [ALICE, BOB]) next.swapPast(userId, world.log.versionsAt(userId, world.log.size - 1));
+    next.closeEpoch(world.clock.now() + 1);
+    world.service.log = next;
+    return next;
+  }
+
+  const pass = async (world: World, next: TestLog, ms: number): Promise<void> => {
+    await world.clock.advance(ms, () => {
+      if (world.clock.now() - next.newest.record.timestampMs > 240_000) next.closeEpoch(world.clock.now());
+    });
+  };
+
+  it("go on being checked by the owner", async () => {
+    const world = new World();
+    await world.start();
+    const next = await moved(world);
+    await pass(world, next, 2 * HOUR_MS);
+    world.service.lies.set("/v1/lookup", () => {
+      throw new Status(503);
+    });
+    await pass(world, next, 4 * HOUR_MS);
+    world.service.lies.clear();
+    world.service.requests.length = 0;
+    await world.ckv.refresh(BOB);
+    const asked = world.service.requests.filter((path) => path === "/v1/settled").length;
+    assert.ok(asked >= 3, String(asked));
+    world.stop();
+  });
+
+  it("must hold what a contact was seen with in the new log", async () => {
+    const world = new World();
+    await world.start();
+    const next = await moved(world);
+    await pass(world, next, 2 * HOUR_MS);
+    assert.equal(world.ckv.statusOf(ALICE).verdict.kind, "consistent");
+    const past = next.versionsAt(ALICE, next.size - 1);
+    next.forget(ALICE);
+    const nextHourMs = (Math.floor(world.clock.now() / HOUR_MS) + 1) * HOUR_MS;
+    next.closeEpoch(nextHourMs);
+    next.swapPast(ALICE, past);
+    next.closeEpoch(nextHourMs + 1_000);
+    await world.clock.advance(nextHourMs + 2_000 - world.clock.now());
+    await world.ckv.refresh(ALICE);
+    assert.ok(world.codes().includes("settle-vanished evidence"), world.codes().join());
     world.stop();
   });
 });
