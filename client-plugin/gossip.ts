@@ -6,10 +6,19 @@
 import { parseVkey } from "../shared/crypto/signed-note.ts";
 import { decodeUnpadded, encodeUnpadded, equalBytes } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
+import { verifyAncestor } from "../shared/history/history.ts";
+import type { HistoryHead } from "../shared/history/history.ts";
 import { MATRIX_NAMES, parseHeadContent, serverOfUser } from "../shared/messages.ts";
 import type { GossipHead, HeadContent, ProvenLeaf } from "../shared/messages.ts";
 import { GOSSIP_EVERY_MS } from "../shared/parameters.ts";
-import { createLeafEvidence, formatEvidence, leafConflict, openProvenLeaf } from "../shared/proofs/evidence.ts";
+import {
+  attemptEvidence,
+  createLeafEvidence,
+  formatEvidence,
+  leafConflict,
+  openProvenLeaf,
+  withoutKnownRoot,
+} from "../shared/proofs/evidence.ts";
 import type { AcceptedLeaf } from "../shared/proofs/settling.ts";
 import { VerdictError } from "../shared/verdict-codes.ts";
 import type { Clock } from "./clock.ts";
@@ -171,13 +180,32 @@ export class Gossip {
       if (!equalBytes(theirs.index, decodeUnpadded(mine.proven.index))) return;
       const isLater = theirs.record.epoch >= mine.epoch;
       const conflict = isLater ? leafConflict(mine, theirs.leaf) : theirs.leaf && leafConflict(theirs.leaf, mine);
-      if (conflict === undefined) return;
       const [earlier, later] = isLater ? [mine.proven, proof] : [proof, mine.proven];
-      const evidence = formatEvidence(createLeafEvidence(view.logKey, earlier, later));
-      const key = encodeUnpadded(mine.root);
-      await this.#raise(contact, { code: "view-split", class: "evidence", key, evidence });
+      // Where the two alone don't exclude each other, the path between them may.
+      const path =
+        conflict === undefined ? await view.historyPath(client.getSafeUserId(), mine, theirs.leaf?.n) : undefined;
+      if (path !== undefined && (path.length === 0 || isJoined(mine, theirs.leaf, path))) return;
+      const { evidence } = attemptEvidence(() => createLeafEvidence(view.logKey, earlier, later, path));
+      const proven =
+        evidence === undefined
+          ? ({ class: "warning" } as const)
+          : ({ class: "evidence", evidence: formatEvidence(evidence) } as const);
+      await this.#raise(contact, { code: "view-split", key: encodeUnpadded(mine.root), ...proven });
     } catch (error) {
       if (!(error instanceof VerificationError)) throw error;
     }
+  }
+}
+
+/** Whether the path shows the shorter history to be the beginning of the longer one. */
+function isJoined(mine: HistoryHead, theirs: HistoryHead | undefined, path: readonly Uint8Array[]): boolean {
+  if (theirs === undefined) return true;
+  const [from, to] = mine.n < theirs.n ? [mine, theirs] : [theirs, mine];
+  try {
+    verifyAncestor(from, to, withoutKnownRoot(from, path));
+    return true;
+  } catch (error) {
+    if (error instanceof VerificationError) return false;
+    throw error;
   }
 }

@@ -198,7 +198,7 @@ export class LogView {
     const head = await this.#inOrder(async () => await this.#head(answer.head));
     const settling = await this.#settling(head, answer.user.settling.epoch);
     const accepted = this.#carried(known.accepted);
-    const path = await this.#historyPath(userId, accepted, answer.user.leaf?.n);
+    const path = await this.historyPath(userId, accepted, answer.user.leaf?.n);
     const acceptedBySettling = this.#carried(known.acceptedBy?.(settling.record.epoch));
     const index = this.#indices.get(userId);
     await checkSignaturesAhead(answer.user.leaf?.entry);
@@ -234,7 +234,7 @@ export class LogView {
       versions.push(this.#version(looked, part));
     }
     if (versions.some(({ version }, at) => version !== from + at) || versions.length !== to - from + 1) {
-      throw new VerificationError("malformed", "the answer holds other versions than were asked for");
+      throw new VerificationError("malformed", "other versions than asked for");
     }
     return versions;
   }
@@ -518,10 +518,9 @@ export class LogView {
     const { memory, clock } = this.#options;
     memory.behindSinceMs ??= clock.now();
     const forMs = clock.now() - memory.behindSinceMs;
-    if (forMs >= HEAD_ROLLED_BACK_AFTER_MS)
-      return new VerdictError("log-rolled-back", "a known head is not shown any more");
+    if (forMs >= HEAD_ROLLED_BACK_AFTER_MS) return new VerdictError("log-rolled-back", "a larger head is known");
     const code = forMs >= HEAD_WITHHELD_AFTER_MS ? "head-withheld" : "stale";
-    return new VerdictError(code, "the head is smaller than one that is known");
+    return new VerdictError(code, "a larger head is known");
   }
 
   /** Ties heads from elsewhere to `head`: those that are not larger now, the others when it is their turn. */
@@ -563,7 +562,7 @@ export class LogView {
       return await client.configuration(hash);
     } catch (error) {
       if (!(error instanceof ServiceFailure) || error.reason !== "refused-by-service") throw error;
-      throw new VerdictError("config-unknown", "the text of the configuration is not to be had", { cause: error });
+      throw new VerdictError("config-unknown", "the configuration is withheld", { cause: error });
     }
   }
 
@@ -571,8 +570,6 @@ export class LogView {
   async #settling(head: VerifiedHead, epoch: number): Promise<VerifiedSettling> {
     const known = this.#settlings.get(epoch);
     if (known !== undefined) return known;
-    if (epoch >= head.checkpoint.size)
-      throw new VerdictError("settle-overdue", "the settling epoch lies beyond the head");
     try {
       const records = await this.#options.client.settlingRecords(epoch, head.checkpoint.size);
       const settling = verifySettlingRecords(head, epoch, records);
@@ -581,12 +578,12 @@ export class LogView {
       return settling;
     } catch (error) {
       if (!(error instanceof ServiceFailure) || error.status === undefined) throw error;
-      throw new VerdictError("settle-overdue", "the records of the settling epoch are withheld", { cause: error });
+      throw new VerdictError("settle-overdue", "the settling epoch is withheld", { cause: error });
     }
   }
 
-  /** The history path between what was accepted and what is shown, either way round. */
-  async #historyPath(userId: string, accepted: AcceptedLeaf | undefined, n: number | undefined): Promise<Uint8Array[]> {
+  /** The history path between what was accepted and what is shown, either way round. Proves nothing by itself. */
+  async historyPath(userId: string, accepted: AcceptedLeaf | undefined, n: number | undefined): Promise<Uint8Array[]> {
     if (accepted === undefined || n === undefined || accepted.n === n) return [];
     const [from, to] = accepted.n < n ? [accepted.n, n] : [n, accepted.n];
     try {

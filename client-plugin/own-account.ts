@@ -371,7 +371,7 @@ export class OwnAccount {
       const record = (await view.recordsAt(looked, [epoch])).get(epoch);
       const ageMs = looked.head.record.timestampMs - (record?.timestampMs ?? 0);
       if (error.status === 404 && ageMs > SETTLED_MAPS_KEPT_MS) return false;
-      throw new VerdictError("settle-overdue", "the own leaf at a settling epoch is withheld", { cause: error });
+      throw new VerdictError("settle-overdue", "the settling epoch is withheld", { cause: error });
     }
   }
 
@@ -397,7 +397,7 @@ async function versionsOf(view: LogView, looked: Looked, from: number, to: numbe
     return await view.versions(looked, from, to);
   } catch (error) {
     if (!(error instanceof ServiceFailure) || error.status === undefined || error.status === 429) throw error;
-    throw new VerdictError("own-version-hidden", "versions of the own account are withheld", { cause: error });
+    throw new VerdictError("own-version-hidden", "own versions are withheld", { cause: error });
   }
 }
 

@@ -224,7 +224,7 @@ export function encodeHex(bytes: Uint8Array): string {
 
 /** Bytes of lower-case hexadecimal. Throws `malformed`. */
 export function decodeHex(text: string): Uint8Array {
-  if (!/^(?:[0-9a-f]{2})*$/.test(text)) throw malformed("not lower-case hexadecimal");
+  if (!/^(?:[0-9a-f]{2})*$/.test(text)) throw malformed("not hexadecimal");
   return Uint8Array.from({ length: text.length / 2 }, (_, i) => parseInt(text.slice(2 * i, 2 * i + 2), 16));
 }
 
@@ -267,7 +267,7 @@ export function decodeUnpadded(text: string): Uint8Array {
       bytes[at++] = pending >>> bits;
     }
   }
-  if ((pending & ((1 << bits) - 1)) !== 0) throw malformed("base64 whose final bits are not zero");
+  if ((pending & ((1 << bits) - 1)) !== 0) throw malformed("base64 with bits left over");
   return bytes;
 }
 

@@ -107,7 +107,7 @@ export function parseNote(note: string): Note {
   if (note.length > MAX_NOTE_BYTES || utf8(note).length > MAX_NOTE_BYTES) throw malformed("a note too long");
   checkText(note);
   const division = note.lastIndexOf("\n\n");
-  if (division < 0) throw malformed("a note without a blank line before its signatures");
+  if (division < 0) throw malformed("a note without signatures");
   const lines = note.slice(division + 2, -1).split("\n");
   if (lines.length > MAX_NOTE_SIGNATURES) throw malformed("a note with too many signatures");
   return { text: note.slice(0, division + 1), signatures: lines.map(parseSignatureLine) };

@@ -189,7 +189,7 @@ function verifyDescent(
   const conflict = leafConflict(accepted, leaf);
   if (conflict !== undefined) {
     const evidence = leafEvidence(head, accepted.proven, proven);
-    throw new VerdictError(conflict, "the log no longer shows what it showed before", evidence);
+    throw new VerdictError(conflict, "the log shows no more what it showed", evidence);
   }
   if (leaf === undefined) return;
   checkAncestor(head, "history-other", { head: accepted, proven: accepted.proven }, { head: leaf, proven }, path);

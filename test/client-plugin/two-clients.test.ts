@@ -150,6 +150,46 @@ describe("two people", () => {
     pair.stop();
   });
 
+  for (const [n, weight] of [
+    [3, "evidence"],
+    // The path from a complete tree leaves its root out, so that it shows that they part, and proves it to nobody else.
+    [2, "warning"],
+  ] as const)
+    it(`tell of two pasts of one person, though one of them has grown since version ${String(n)}`, async () => {
+      const { pair, alice, bob } = setUp();
+      const [a, b] = [pair.person(alice, "APHONE", bob), pair.person(bob, "BPHONE", alice)];
+      const honest = pair.log.versionsAt(ALICE, pair.log.size - 1);
+      const ghost = copyOf(alice);
+      ghost.devices.set("GHOST", { signedByOwner: false });
+      b.client.store.set(ALICE, ghost);
+      for (let version = 2; version <= n; version += 1) {
+        ghost.devices.set(`GHOST${String(version)}`, { signedByOwner: false });
+        pair.log.setEntry(ALICE, ghost.entry());
+      }
+      pair.log.closeEpoch(START_MS - 900);
+      b.service.size = pair.log.size;
+      pair.log.swapPast(ALICE, honest);
+      for (const deviceId of ["ATABLET", "AWATCH", "ACAR", "ATV"]) {
+        alice.devices.set(deviceId, {});
+        pair.log.setEntry(ALICE, alice.entry());
+      }
+      pair.log.closeEpoch(START_MS - 800);
+      await a.ckv.start();
+      await pair.clock.advance(1_000);
+      await b.ckv.start();
+      await pair.clock.advance(3_000);
+      assert.deepEqual(
+        a.warnings.map(({ code, class: shown }) => `${code} ${shown}`),
+        [`view-split ${weight}`],
+      );
+      const [{ evidence } = {}] = a.warnings;
+      assert.equal(
+        evidence === undefined ? undefined : verifyEvidence(evidence).kind,
+        weight === "evidence" ? "E4" : undefined,
+      );
+      pair.stop();
+    });
+
   it("say nothing of a claim without proof", async () => {
     const { pair, alice, bob } = setUp();
     const [a, b] = [pair.person(alice, "APHONE", bob), pair.person(bob, "BPHONE", alice)];
