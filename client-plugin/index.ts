@@ -827,7 +827,8 @@ function accountDataOf(client: ClientLike): ConstructorParameters<typeof Account
       try {
         return await client.http.authedRequest<Record<string, unknown>>("GET", pathOf(type));
       } catch (error) {
-        if (isNotFound(error)) return undefined;
+        if (typeof error === "object" && error !== null && "errcode" in error && error.errcode === "M_NOT_FOUND")
+          return undefined;
         throw error;
       }
     },

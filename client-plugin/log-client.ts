@@ -18,7 +18,6 @@ import type {
 } from "../shared/messages.ts";
 import {
   MATRIX_NAMES,
-  parseConfigurationContent,
   parseConsistencyAnswer,
   parseEnrolmentAnswer,
   parseLookupAnswer,
@@ -30,7 +29,6 @@ import {
   parseWellKnown,
 } from "../shared/messages.ts";
 import type { Clock } from "./clock.ts";
-import { isNotFound } from "./matrix.ts";
 import type { ClientLike } from "./matrix.ts";
 
 /** Why nothing came back; each is a code of codes.md and never an accusation. */
@@ -124,38 +122,26 @@ function hostOf(serverName: string): string {
 export type Discovery = WellKnown | undefined;
 
 /**
- * Finds the log of a homeserver: `https://<host>/.well-known/matrix/client`, then the alias `#ckv:<server>`.
- * protocol "Discovery". Returns undefined only when both were asked and say no; throws `ServiceFailure` when neither
- * could be asked.
+ * Finds the log of a homeserver: `https://<host>/.well-known/matrix/client`, and nowhere else, for what the own homeserver
+ * shows of another one is that one's word on nothing. protocol "Discovery". Throws `ServiceFailure` when it could not be
+ * asked, or its answer can't be understood.
  */
 export async function discoverLog(transport: Transport, client: ClientLike, serverName: string): Promise<Discovery> {
-  const published = await fromWellKnown(transport, client, serverName);
-  if (published.kind === "found") return published.wellKnown;
-  const room = await fromAlias(client, serverName);
-  if (room.kind === "found") return room.wellKnown;
-  if (published.kind === "none" && room.kind === "none") return undefined;
-  throw new ServiceFailure("offline", `no word from ${serverName} on whether it has a log`);
-}
-
-type Finding = { kind: "found"; wellKnown: WellKnown } | { kind: "none" } | { kind: "unknown" };
-
-async function fromWellKnown(transport: Transport, client: ClientLike, serverName: string): Promise<Finding> {
   const host = hostOf(serverName);
   const base = isLoopback(host) ? client.getHomeserverUrl().replace(/\/+$/, "") : `https://${host}`;
   try {
     const url = `${base}/.well-known/matrix/client`;
     const { status, body } = await exchange(transport, url, { cache: "no-cache", redirect: "follow" }, MAX_SMALL_BYTES);
-    if (status === 404) return { kind: "none" };
-    if (status !== 200) return { kind: "unknown" };
+    if (status === 404) return undefined;
+    if (status !== 200) throw failureOf(status, url);
     const document: unknown = JSON.parse(fromUtf8(body));
     const member = typeof document === "object" && document !== null ? Object.entries(document) : [];
     const value = member.find(([name]) => name === MATRIX_NAMES.wellKnown)?.[1] as unknown;
-    if (value === undefined) return { kind: "none" };
-    return { kind: "found", wellKnown: checkTransport(parseWellKnown(value)) };
+    return value === undefined ? undefined : checkTransport(parseWellKnown(value));
   } catch (error) {
-    if (error instanceof ServiceFailure || error instanceof VerificationError) return { kind: "unknown" };
-    if (error instanceof SyntaxError) return { kind: "none" };
-    throw error;
+    if (error instanceof SyntaxError) return undefined;
+    if (!(error instanceof ServiceFailure) && !(error instanceof VerificationError)) throw error;
+    throw new ServiceFailure("offline", `no word from ${serverName} on whether it has a log`);
   }
 }
 
@@ -167,24 +153,6 @@ export function checkTransport(wellKnown: WellKnown): WellKnown {
     throw new VerificationError("malformed", "the service URL is not https");
   }
   return wellKnown;
-}
-
-async function fromAlias(client: ClientLike, serverName: string): Promise<Finding> {
-  const alias = `#ckv:${serverName}`;
-  try {
-    const { room_id: roomId } = await client.getRoomIdForAlias(alias);
-    const path = `/rooms/${encodeURIComponent(roomId)}/state/${MATRIX_NAMES.configuration}/`;
-    const content = parseConfigurationContent(await client.http.authedRequest<unknown>("GET", path));
-    const configuration = JSON.parse(content.text) as { service_url?: unknown; log_key?: unknown };
-    const wellKnown = parseWellKnown({
-      service_url: configuration.service_url,
-      room: alias,
-      log_key: configuration.log_key,
-    });
-    return { kind: "found", wellKnown: checkTransport(wellKnown) };
-  } catch (error) {
-    return { kind: isNotFound(error) ? "none" : "unknown" };
-  }
 }
 
 type Parser<T> = (value: unknown) => T;
