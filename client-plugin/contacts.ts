@@ -145,10 +145,17 @@ export class AccountState {
   /** Adds a record of this device, stores it, then shares it. Resolves when stored here. */
   async add(body: RecordBody): Promise<void> {
     this.#counter += 1;
-    const { deviceId, clock } = this.#options;
-    this.#merge([{ ...body, writer: deviceId, counter: this.#counter, atMs: clock.now() }]);
+    this.#merge([{ ...body, writer: this.#options.deviceId, counter: this.#counter, atMs: this.#timeOf(body) }]);
     await this.#store();
     void this.#share([bucketOf(body)]);
+  }
+
+  /** Now, but after all that is known about the same: the clock of another own device may be ahead. Attempts only count. */
+  #timeOf(body: RecordBody): number {
+    const times = [...this.#records.values()]
+      .filter((record) => record.kind !== "attempt" && subjectOf(record) === subjectOf(body))
+      .map(({ atMs }) => atMs + 1);
+    return Math.max(this.#options.clock.now(), ...(body.kind === "attempt" ? [] : times));
   }
 
   /** The key under which the buckets are encrypted; kept on this device from now on. */

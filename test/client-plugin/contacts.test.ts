@@ -220,6 +220,34 @@ describe("shared state of an account", () => {
     assert.deepEqual(doubts, []);
   });
 
+  it("puts what is said later after what it is said about, whatever the clocks of the devices say", async () => {
+    const server = new Server();
+    const fast = await device(server, "FAST", new MemoryStorage(), START_MS + 3_600_000);
+    const phone = await device(server, "PHONE");
+    const warning = { kind: "warning", id: "w", userId: ALICE, code: "pin-mismatch", sinceMs: START_MS } as const;
+    await fast.state.unlock(KEY);
+    await fast.state.add(pin);
+    await fast.state.add({ ...warning, class: "notice" });
+    await fast.state.add({ kind: "attempt", userId: ALICE });
+    await fast.state.flush();
+    await phone.state.unlock(KEY);
+    await phone.state.add({ kind: "dismissed", id: "w" });
+    await phone.state.add({ ...warning, class: "warning" });
+    await phone.state.add({ kind: "pin", userId: ALICE, masterKey: "k2", method: "code" });
+    await phone.state.add({ kind: "attempt", userId: ALICE });
+    await flush(phone);
+    await fast.state.pull();
+    for (const { state } of [fast, phone]) {
+      assert.equal(state.pinOf(ALICE)?.masterKey, "k2");
+      const said = [...state.all("warning"), ...state.all("dismissed")].sort((a, b) => a.atMs - b.atMs);
+      assert.deepEqual(
+        said.map((record) => ("class" in record ? record.class : record.kind)),
+        ["notice", "dismissed", "warning"],
+      );
+      assert.equal(state.all("attempt")[0]?.atMs, START_MS);
+    }
+  });
+
   it("survives a restart without the server", async () => {
     const storage = new MemoryStorage();
     const first = await device(new Server(), "PHONE", storage);
