@@ -16,7 +16,15 @@ import { nextLookMs } from "./clock.ts";
 import type { ContactMemory } from "./contact-memory.ts";
 import type { Pin } from "./contacts.ts";
 import type { StoreKeys } from "./matrix.ts";
-import { keysOfEntry, keysOfStore, masterOf, statedIn, unsignedOfStore } from "./seen-keys.ts";
+import {
+  isOtherDevice,
+  keyOfDevice,
+  keysOfEntry,
+  keysOfStore,
+  masterOf,
+  statedIn,
+  unsignedOfStore,
+} from "./seen-keys.ts";
 import type { SeenKey } from "./seen-keys.ts";
 import type { Finding, Verdict } from "./verdict.ts";
 import { unchecked } from "./verdict.ts";
@@ -185,7 +193,12 @@ function judgeEntry(known: Known): Finding[] {
   const compared = pin === undefined || master === undefined || pin.masterKey === master;
   if (!compared && known.memory.reset?.to !== master) found.push(finding(known, "pin-mismatch", `master ${master}`));
   for (const [deviceId, device] of entry.devices) {
-    if (device.kind !== "unreadable") continue;
+    if (device.kind === "device") {
+      const changed = isOtherDevice(known.previous?.devices.get(deviceId), device);
+      if (changed)
+        found.push(finding(known, "device-key-changed", keyOfDevice(deviceId, device), { devices: [deviceId] }));
+      continue;
+    }
     found.push(
       finding(known, "device-unreadable", `${deviceId} ${encodeUnpadded(device.digest)}`, { devices: [deviceId] }),
     );

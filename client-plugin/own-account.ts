@@ -28,7 +28,7 @@ import type { ClientLike, StoreKeys } from "./matrix.ts";
 import { cachedPrivateKey, readOwn } from "./matrix.ts";
 import { acknowledge } from "./own-keys.ts";
 import { openPrivateKey } from "./private-key.ts";
-import { keysOfEntry, keysOfStore, noteSeen, statedIn, unsignedOfStore } from "./seen-keys.ts";
+import { isOtherDevice, keysOfEntry, keysOfStore, noteSeen, statedIn, unsignedOfStore } from "./seen-keys.ts";
 import type { SeenKey } from "./seen-keys.ts";
 import type { Storage } from "./storage.ts";
 import type { Finding } from "./verdict.ts";
@@ -423,14 +423,6 @@ function finding(code: VerdictCode, key: string, sinceMs: number): Finding {
 
 function identityKey({ masterKey, selfSigningKey }: Entry): string {
   return [masterKey, selfSigningKey].map((key) => (key?.kind === "key" ? encodeUnpadded(key.key) : "none")).join(" ");
-}
-
-function isOtherDevice(
-  before: Entry["devices"] extends ReadonlyMap<string, infer D> ? D | undefined : never,
-  now: NonNullable<typeof before>,
-): boolean {
-  if (before?.kind !== "device" || now.kind !== "device") return false;
-  return !equalBytes(before.ed25519, now.ed25519) || !equalBytes(before.curve25519, now.curve25519);
 }
 
 /** Devices that lost the signature of an unchanged self-signing key. */

@@ -4,7 +4,7 @@
  * Keys are compared as decoded bytes, never as JSON.
  */
 import { decodeUnpadded, encodeUnpadded } from "../shared/encoding.ts";
-import type { Entry } from "../shared/directory/entry.ts";
+import type { Device, Entry, UnreadableObject } from "../shared/directory/entry.ts";
 import type { Stated } from "../shared/directory/statement.ts";
 import type { StoreKeys } from "./matrix.ts";
 
@@ -64,7 +64,7 @@ export function keysOfEntry(entry: Entry): Set<string> {
   if (entry.selfSigningKey?.kind === "key") keys.add(`self-signing ${encodeUnpadded(entry.selfSigningKey.key)}`);
   for (const [deviceId, device] of entry.devices) {
     if (device.kind !== "device") continue;
-    keys.add(deviceKey(deviceId, encodeUnpadded(device.ed25519), encodeUnpadded(device.curve25519)));
+    keys.add(keyOfDevice(deviceId, device));
   }
   return keys;
 }
@@ -77,6 +77,17 @@ export function masterOf(entry: Entry | undefined): string | undefined {
 /** What an entry holds of its owner's word. */
 export function statedIn({ userId, masterKey, statement }: Entry): Stated {
   return { userId, masterKey: masterKey?.kind === "key" ? masterKey.key : undefined, statement };
+}
+
+/** Id of the keys of a device in an entry. */
+export function keyOfDevice(deviceId: string, { ed25519, curve25519 }: Device): string {
+  return deviceKey(deviceId, encodeUnpadded(ed25519), encodeUnpadded(curve25519));
+}
+
+/** Whether what stands under one device id before and now are two devices with other keys. */
+export function isOtherDevice(before: Device | UnreadableObject | undefined, now: Device | UnreadableObject): boolean {
+  if (before?.kind !== "device" || now.kind !== "device") return false;
+  return keyOfDevice("", before) !== keyOfDevice("", now);
 }
 
 /** Most users and devices per user that are read from one answer. */

@@ -108,3 +108,30 @@ describe("keys whose version was erased", () => {
     world.stop();
   });
 });
+
+describe("other keys under a known device id", () => {
+  it("are a warning also where the log holds them, and one only", async () => {
+    const world = new World();
+    await world.start();
+    world.alice.devices.set("APHONE", { keyName: "mallory" });
+    world.client.update(world.alice);
+    await world.pass(15_000);
+    assert.deepEqual(world.codes(), ["device-key-changed warning"]);
+    world.log.setEntry(ALICE, world.alice.entry());
+    await world.pass(MINUTE_MS);
+    assert.deepEqual(world.codes(), ["device-key-changed warning"]);
+    world.stop();
+  });
+
+  it("are a warning where log and store change at once", async () => {
+    const world = new World();
+    await world.start();
+    world.alice.devices.set("APHONE", { keyName: "mallory" });
+    world.log.setEntry(ALICE, world.alice.entry());
+    world.epoch();
+    world.client.update(world.alice);
+    await world.pass(MINUTE_MS);
+    assert.deepEqual(world.codes(), ["device-key-changed warning"]);
+    world.stop();
+  });
+});
