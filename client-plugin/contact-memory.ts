@@ -60,6 +60,8 @@ export interface ContactMemory {
   promises: HeldPromise[];
   /** Ids of the keys that were in the store at the last complete check. */
   checkedKeys?: string[];
+  /** Those of them that the newest entry held, and did not only call unreadable. */
+  foundKeys?: string[];
   reset?: Reset;
   /** Since when each grey code has stood without a break. */
   greySince: Partial<Record<VerdictCode, number>>;

@@ -96,7 +96,11 @@ function judgeKeys(known: Known): KeyJudgement {
     findings.push(finding(known, "store-behind-long", String(known.n), { sinceMs: memory.behindSinceMs ?? nowMs }));
   if (behind && hasLeftPin(known))
     findings.push(finding(known, "pin-mismatch", `master ${known.store.masterKey ?? ""}`));
-  if (memory.seen.length === 0 && !behind) memory.checkedKeys = [...keysOfStore(known.store).keys()];
+  if (memory.seen.length === 0 && !behind) {
+    memory.checkedKeys = [...keysOfStore(known.store).keys()];
+    const newest = known.entry === undefined ? new Set<string>() : keysOfEntry(known.entry);
+    memory.foundKeys = memory.checkedKeys.filter((id) => newest.has(id));
+  }
   return { findings, pending: memory.seen, behind, againMs: nextLook(known) };
 }
 

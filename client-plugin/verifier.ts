@@ -68,7 +68,7 @@ export class Verifier {
     const store = await this.#readStore(userId);
     const held = keysOfStore(store);
     // What was found in the history once is in it for good, though its content may be erased by now.
-    for (const id of memory.checkedKeys ?? []) held.delete(id);
+    for (const id of memory.foundKeys ?? []) held.delete(id);
     if (store.tracked) noteSeen(memory.seen, held, clock.now(), true);
     const outcome = await this.#judged(userId, memory, store);
     await raise(userId, outcome.findings);
@@ -93,7 +93,7 @@ export class Verifier {
     const before = memory.seen.length;
     const ids = keysOfStore(keys);
     const logged = memory.entry === undefined ? [] : keysOfEntry(parseEntry(utf8(memory.entry), userId));
-    for (const id of [...(memory.checkedKeys ?? []), ...logged]) ids.delete(id);
+    for (const id of [...(memory.foundKeys ?? []), ...logged]) ids.delete(id);
     noteSeen(memory.seen, ids, this.#options.clock.now(), false);
     if (memory.seen.length !== before) await writeMemory(this.#options.storage, userId, memory);
     return memory.seen.length !== before;

@@ -1,6 +1,6 @@
 /** What honest people, servers and logs get into, and what must not be said then; each beside the lie that looks like it. */
 import assert from "node:assert/strict";
-import { closedEntry } from "../../shared/directory/entry.ts";
+import { buildEntry, closedEntry } from "../../shared/directory/entry.ts";
 import { without } from "../support/without.ts";
 import { copyOf } from "./fake-client.ts";
 import { ALICE, BOB, ROOM, World } from "./world.ts";
@@ -105,6 +105,25 @@ describe("keys whose version was erased", () => {
     world.client.update(world.alice);
     await world.pass(MINUTE_MS);
     assert.deepEqual(world.codes(), []);
+    world.stop();
+  });
+});
+
+describe("a key that the log has only called unreadable", () => {
+  it("is unlogged once the log does not even do that", async () => {
+    const world = new World();
+    await world.start();
+    const ghost = copyOf(world.alice);
+    ghost.devices.set("GHOST", { signedByOwner: false });
+    world.client.update(ghost);
+    const shown = world.alice.observed();
+    const devices = new Map([...shown.devices, ["GHOST", "{}"]]);
+    world.log.setEntry(ALICE, buildEntry(ALICE, { ...shown, devices }).bytes);
+    await world.pass(30_000);
+    assert.deepEqual(world.codes(), ["device-unreadable warning"]);
+    world.log.setEntry(ALICE, world.alice.entry());
+    await world.pass(HOUR_MS);
+    assert.deepEqual(world.codes(), ["device-unreadable warning", "key-never-logged notice"]);
     world.stop();
   });
 });
