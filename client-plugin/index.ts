@@ -827,8 +827,7 @@ function accountDataOf(client: ClientLike): ConstructorParameters<typeof Account
       try {
         return await client.http.authedRequest<Record<string, unknown>>("GET", pathOf(type));
       } catch (error) {
-        if (typeof error === "object" && error !== null && "errcode" in error && error.errcode === "M_NOT_FOUND")
-          return undefined;
+        if (isNotFound(error)) return undefined;
         throw error;
       }
     },
