@@ -31,16 +31,11 @@ import { Monitor } from "./monitor.ts";
 import type { ContactStatus } from "./monitor.ts";
 import { OwnAccount } from "./own-account.ts";
 import type { OwnStatus } from "./own-account.ts";
-import {
-  askOwnDevices,
-  rankOfThisDevice,
-  receiveFromOwnDevice,
-  senderDeviceOf,
-  unlockFromSecretStorage,
-} from "./own-devices.ts";
+import { askOwnDevices, rankOfThisDevice, receiveFromOwnDevice, unlockFromSecretStorage } from "./own-devices.ts";
 import { OwnKeys, signContact } from "./own-keys.ts";
 import { checkRoomHeads } from "./room-heads.ts";
 import { keysOfAnswer } from "./seen-keys.ts";
+import { Senders } from "./senders.ts";
 import { defaultStorage } from "./storage.ts";
 import type { Storage } from "./storage.ts";
 import { unchecked } from "./verdict.ts";
@@ -124,6 +119,7 @@ export class ContactKeyVerification {
   readonly #gossip: Gossip;
   readonly #sessions: CompareSessions;
   readonly #schedule: Schedule;
+  readonly #senders: Senders;
   readonly #post: PostPolicy;
   readonly #sharedHeadMs = new Map<string, number>();
   readonly #pollCodes = new Map<string, string>();
@@ -217,6 +213,7 @@ export class ContactKeyVerification {
     });
     this.#sessions = new CompareSessions(this.#compareHost());
     this.#schedule = new Schedule(clock, report);
+    this.#senders = new Senders(client, clock);
   }
 
   /** Starts watching. Nothing in here asks the user for anything. Starting twice is the same as once. */
@@ -495,7 +492,7 @@ export class ContactKeyVerification {
     if (message.type === MATRIX_NAMES.state) {
       await receiveFromOwnDevice(this.#client, this.#state, received);
     } else if (message.type === MATRIX_NAMES.head || compared.includes(message.type)) {
-      const sender = senderDeviceOf(received, await readStore(this.#client, message.sender));
+      const sender = await this.#senders.deviceOf(received);
       if (sender === undefined) return;
       const from = { userId: message.sender, deviceId: sender.deviceId };
       if (message.type !== MATRIX_NAMES.head) await this.#sessions.receive(from, message.type, message.content);

@@ -194,6 +194,7 @@ interface MachineLike {
   exportCrossSigningKeys?(): Promise<Record<string, unknown> | undefined>;
   getIdentity?(userId: object): Promise<{ masterKey: string; selfSigningKey: string } | undefined>;
   updateTrackedUsers?(userIds: object[]): Promise<void>;
+  queryKeysForUsers?(userIds: object[]): object;
 }
 
 function machineOf(crypto: CryptoLike): MachineLike | undefined {
@@ -244,6 +245,19 @@ export async function trackUser(client: ClientLike, userId: string): Promise<voi
   const manager = (crypto as { outgoingRequestsManager?: { doProcessOutgoingRequests?(): Promise<void> } })
     .outgoingRequestsManager;
   await manager?.doProcessOutgoingRequests?.();
+}
+
+/**
+ * Has the crypto store ask for a user's keys now, although nobody has told it of a change. Where the SDK does not expose
+ * the machine, it learns of the change when the homeserver says so.
+ */
+export async function fetchKeys(client: ClientLike, userId: string): Promise<void> {
+  const crypto = cryptoOf(client);
+  const machine = machineOf(crypto);
+  if (machine?.userId === undefined || machine.queryKeysForUsers === undefined) return;
+  const processor = (crypto as { outgoingRequestProcessor?: { makeOutgoingRequest?(request: object): Promise<void> } })
+    .outgoingRequestProcessor;
+  await processor?.makeOutgoingRequest?.(machine.queryKeysForUsers([new machine.userId.constructor(userId)]));
 }
 
 /** Names of the private cross-signing keys in secret storage (Matrix specification, "Secret storage"). */

@@ -6,8 +6,9 @@
 import { decodeUnpadded, encodeUnpadded } from "../shared/encoding.ts";
 import { MATRIX_NAMES } from "../shared/messages.ts";
 import type { AccountState } from "./contacts.ts";
-import type { ClientLike, ReceivedToDevice, StoreKeys } from "./matrix.ts";
-import { readStore, sendToDevices, signedDevices } from "./matrix.ts";
+import type { ClientLike, ReceivedToDevice } from "./matrix.ts";
+import { sendToDevices, signedDevices } from "./matrix.ts";
+import { senderDeviceOf } from "./senders.ts";
 
 /** Position of this device among the own signed devices, from 0. */
 export async function rankOfThisDevice(client: ClientLike): Promise<number> {
@@ -22,22 +23,6 @@ export async function askOwnDevices(client: ClientLike): Promise<void> {
   await sendToDevices(client, MATRIX_NAMES.state, devices, { action: "ask" });
 }
 
-/**
- * The device that sent a decrypted message, as the crypto store knows it; undefined for a message in clear, or one whose
- * Olm key is not that of a device in the sender's store view.
- */
-export function senderDeviceOf(
-  received: ReceivedToDevice,
-  store: StoreKeys,
-): { readonly deviceId: string; readonly signedByOwner: boolean } | undefined {
-  const { encryptionInfo: info, message } = received;
-  if (info === null || info.sender !== message.sender) return undefined;
-  for (const [deviceId, device] of store.devices) {
-    if (device.curve25519 === info.senderCurve25519KeyBase64) return { deviceId, signedByOwner: device.signedByOwner };
-  }
-  return undefined;
-}
-
 /** Handles a message of type `org.matrix-ckv.state`. Only an own verified device is answered or believed. */
 export async function receiveFromOwnDevice(
   client: ClientLike,
@@ -47,7 +32,7 @@ export async function receiveFromOwnDevice(
   const userId = client.getSafeUserId();
   const { message, encryptionInfo } = received;
   if (message.sender !== userId || encryptionInfo?.senderVerified !== true) return;
-  const sender = senderDeviceOf(received, await readStore(client, userId));
+  const sender = await senderDeviceOf(client, received);
   if (sender?.signedByOwner !== true || sender.deviceId === client.getDeviceId()) return;
   if (message.content["action"] === "ask") {
     await tell(client, state, sender.deviceId);

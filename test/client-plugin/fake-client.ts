@@ -74,12 +74,25 @@ export function copyOf(user: TestUser): TestUser {
   return copy;
 }
 
+/** The host's own copy of the SDK's class. */
+class FakeUserId {
+  readonly id: string;
+
+  constructor(id: string) {
+    this.id = id;
+  }
+}
+
 export class FakeClient implements ClientLike {
   readonly me: TestUser;
   readonly deviceId: string;
   readonly server: FakeServer;
   /** The crypto store. */
   readonly store: Map<string, TestUser> = new Map();
+  /** What the server would answer about keys, where the store has not heard of it yet. */
+  readonly served: Map<string, TestUser> = new Map();
+  /** Whose keys the SDK was made to ask for. */
+  readonly queried: string[] = [];
   readonly rooms: FakeRoom[] = [];
   readonly sent: SentEvent[] = [];
   readonly joined: string[] = [];
@@ -222,6 +235,8 @@ export class FakeClient implements ClientLike {
 
   getCrypto(): CryptoLike {
     const machine = {
+      userId: new FakeUserId(this.me.userId),
+      queryKeysForUsers: ([userId]: FakeUserId[]) => userId,
       sign: async (message: string) => {
         const signature = encodeUnpadded(signEd25519(this.me.masterSeed, utf8(message)));
         const keyId = `ed25519:${encodeUnpadded(this.me.masterKey)}`;
@@ -237,7 +252,15 @@ export class FakeClient implements ClientLike {
         return await Promise.resolve(this.hasPrivateKeys ? keys : undefined);
       },
     };
-    return Object.assign(this.#crypto(), { olmMachine: machine });
+    const outgoingRequestProcessor = {
+      makeOutgoingRequest: async ({ id }: FakeUserId) => {
+        await Promise.resolve();
+        this.queried.push(id);
+        const served = this.served.get(id);
+        if (served !== undefined) this.update(served);
+      },
+    };
+    return Object.assign(this.#crypto(), { olmMachine: machine, outgoingRequestProcessor });
   }
 
   #crypto(): CryptoLike {

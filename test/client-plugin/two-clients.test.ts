@@ -214,6 +214,61 @@ describe("two people", () => {
   });
 });
 
+describe("a device that the receiver's crypto store has not heard of", () => {
+  /** Alice's new tablet writes to Bob, whose store holds her phone alone. */
+  async function tabletAndBob(): Promise<{ pair: Pair; tablet: Person; b: Person; alice: TestUser }> {
+    const { pair, alice, bob } = setUp();
+    const b = pair.person(bob, "BPHONE", copyOf(alice));
+    alice.devices.set("ATABLET", { signedByOwner: true });
+    const tablet = pair.person(alice, "ATABLET", bob);
+    pair.log.setEntry(ALICE, alice.entry());
+    pair.log.closeEpoch(START_MS - 500);
+    await b.ckv.start();
+    await tablet.ckv.start();
+    return { pair, tablet, b, alice };
+  }
+
+  it("is heard once the store has asked for its owner's keys", async () => {
+    const { pair, tablet, b, alice } = await tabletAndBob();
+    b.client.served.set(ALICE, copyOf(alice));
+    const asked: CompareSession[] = [];
+    b.ckv.on("compare", (session) => asked.push(session));
+    await tablet.ckv.compare(BOB);
+    await pair.clock.advance(1_000);
+    assert.deepEqual(
+      asked.map(({ userId, state }) => `${userId} ${state}`),
+      [`${ALICE} incoming`],
+    );
+    assert.deepEqual(b.client.queried, [ALICE]);
+    pair.stop();
+  });
+
+  it("makes the store ask once a minute, however much it writes", async () => {
+    const { pair, tablet, b } = await tabletAndBob();
+    const batch = Array.from({ length: 50 }, () => ({ userId: BOB, deviceId: "BPHONE", payload: { heads: [] } }));
+    const write = async (): Promise<void> => {
+      await tablet.client.queueToDevice({ eventType: "org.matrix-ckv.head", batch });
+      await pair.clock.advance(20_000);
+    };
+    const before = b.client.queried.length;
+    for (let time = 0; time < 6; time += 1) await write();
+    assert.ok(b.client.queried.length - before <= 2, b.client.queried.join());
+    assert.ok(b.client.queried.length > 0);
+    pair.stop();
+  });
+
+  it("makes it ask for nobody with whom no encrypted room is shared", async () => {
+    const { pair, tablet, b } = await tabletAndBob();
+    await pair.clock.advance(120_000);
+    for (const room of b.client.rooms) room.encrypted = false;
+    const before = b.client.queried.length;
+    await tablet.ckv.compare(BOB);
+    await pair.clock.advance(1_000);
+    assert.equal(b.client.queried.length, before);
+    pair.stop();
+  });
+});
+
 describe("two devices of one person", () => {
   it("notice that they follow the log of one server under two keys", async () => {
     const { pair, alice, bob } = setUp();

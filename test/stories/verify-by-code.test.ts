@@ -21,6 +21,16 @@ story("two people verify each other by code", async (scene) => {
   return {};
 });
 
+story("a comparison asked for by a device that Bob's client was never told of", async (scene) => {
+  const [alice, bob] = await scene.people("alice", "bob");
+  await scene.chat(alice, bob);
+  bob.client.loseDeviceChanges();
+
+  const tablet = await scene.anotherDevice(alice);
+  await verifyEachOther(tablet, bob);
+  return {};
+});
+
 story("a comparison in which one says that the codes differ", async (scene) => {
   const [alice, bob] = await scene.people("alice", "bob");
   await scene.chat(alice, bob);
