@@ -34,9 +34,12 @@ export function hasMoved({ accepted }: ContactMemory, origin: string): boolean {
 
 /** A master key that took the place of another one. */
 export interface Reset {
-  readonly code: "reset-signed" | "reset-unsigned";
+  /** As what it was told. Absent while the old key may yet give its word for the new one; its word counts later, too. */
+  code?: "reset-signed" | "reset-unsigned";
   readonly from: string;
   readonly to: string;
+  /** The first key of an unbroken line of words that ends with `from`. */
+  readonly root: string;
   readonly atMs: number;
 }
 

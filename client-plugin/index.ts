@@ -291,6 +291,19 @@ export class ContactKeyVerification {
     await this.#checkOwnNow();
   }
 
+  /**
+   * Resets the own digital identity so that contacts see that its owner did it, instead of being warned. `reset` is the
+   * host's own way, for instance `() => crypto.resetEncryption(auth)`; the old private key, from the SDK or from secret
+   * storage, signs what it makes. A user's own action: secret storage may ask for the recovery key. Returns false where
+   * the old key was not at hand. Throws before the reset where the log can't be asked, and what `reset` throws.
+   */
+  async resetIdentity(reset: () => Promise<unknown>): Promise<boolean> {
+    const isSigned = await this.#ownKeys().reset(reset);
+    await this.#unlock();
+    await this.#checkOwnNow();
+    return isSigned;
+  }
+
   ownStatus(): OwnStatus {
     const unconfirmed = this.#state.confirmed ? undefined : "state-unconfirmed";
     const doubt = this.#doubt ?? unconfirmed;

@@ -157,9 +157,13 @@ function hasLeftPin({ memory, pin, store }: Known): boolean {
   return memory.checkedKeys?.includes(pinned) === true && !keysOfStore(store).has(pinned);
 }
 
-function nextLook({ memory, nowMs, patienceMs }: Known): number | undefined {
-  const times = memory.seen
-    .map((key) => missingSince(key, nowMs))
+function nextLook(known: Known): number | undefined {
+  const { memory, nowMs, patienceMs } = known;
+  const { reset } = memory;
+  const times = [
+    ...memory.seen.map((key) => missingSince(key, nowMs)),
+    ...(reset === undefined || reset.code !== undefined ? [] : [reset.atMs]),
+  ]
     .filter((sinceMs) => nowMs < sinceMs + patienceMs)
     .map((sinceMs) => Math.min(sinceMs + patienceMs, nextLookMs(sinceMs, nowMs)));
   if (memory.behindSinceMs !== undefined) times.push(nextLookMs(memory.behindSinceMs, nowMs));
@@ -172,12 +176,37 @@ function nextLook({ memory, nowMs, patienceMs }: Known): number | undefined {
 function judgeStatement(known: Known): Finding[] {
   const { entry, previous, memory, nowMs } = known;
   if (entry === undefined || entry.kind === "closed") return [];
-  const codes = compareStatements(previous && statedIn(previous), statedIn(entry));
-  return codes.map((code) => {
-    const [from, to] = [masterOf(previous) ?? "", masterOf(entry) ?? ""];
-    if (code === "reset-signed" || code === "reset-unsigned") memory.reset = { code, from, to, atMs: nowMs };
-    return finding(known, code, `${to} ${String(entry.statement?.counter ?? 0)}`);
-  });
+  const [from, to] = [masterOf(previous) ?? "", masterOf(entry) ?? ""];
+  const findings: Finding[] = [];
+  for (const code of compareStatements(previous && statedIn(previous), statedIn(entry))) {
+    if (code === "reset-signed" || code === "reset-unsigned") {
+      const { reset } = memory;
+      if (reset !== undefined && reset.code === undefined)
+        findings.push(finding(known, "reset-unsigned", reset.to, { sinceMs: reset.atMs }));
+      const root = reset?.code === "reset-signed" && reset.to === from ? reset.root : from;
+      memory.reset = { from, to, root, atMs: nowMs };
+    } else findings.push(finding(known, code, `${to} ${String(entry.statement?.counter ?? 0)}`));
+  }
+  return [...findings, ...judgeReset(known)];
+}
+
+/** A statement follows the key that signs it: whether the old key gave its word for the new one shows a moment later. */
+function judgeReset(known: Known): Finding[] {
+  const { memory, entry, nowMs, patienceMs } = known;
+  const { reset } = memory;
+  if (reset === undefined || reset.to !== masterOf(entry) || reset.code === "reset-signed") return [];
+  const isSigned = entry?.statement?.continues?.master_key === reset.from;
+  const code = isSigned ? "reset-signed" : "reset-unsigned";
+  if (code === reset.code || (!isSigned && nowMs < reset.atMs + patienceMs)) return [];
+  reset.code = code;
+  return [finding(known, code, reset.to, { sinceMs: reset.atMs })];
+}
+
+/** What another master key than the one that was compared means; undefined where that one gave its word for it. */
+function codeOfOtherKey({ memory: { reset } }: Known, { masterKey }: Pin, master: string): VerdictCode | undefined {
+  if (reset?.to !== master) return "pin-mismatch";
+  if (reset.code !== "reset-signed") return reset.code ?? "key-pending";
+  return reset.root === masterKey ? undefined : "pin-mismatch";
 }
 
 /** What the entry itself shows to be wrong. */
@@ -195,7 +224,8 @@ function judgeEntry(known: Known): Finding[] {
     found.push(finding(known, "chain-broken", master ?? ""));
   }
   const compared = pin === undefined || master === undefined || pin.masterKey === master;
-  if (!compared && known.memory.reset?.to !== master) found.push(finding(known, "pin-mismatch", `master ${master}`));
+  if (!compared && codeOfOtherKey(known, pin, master) === "pin-mismatch")
+    found.push(finding(known, "pin-mismatch", `master ${master}`));
   for (const [deviceId, device] of entry.devices) {
     if (device.kind === "device") {
       const changed = isOtherDevice(known.previous?.devices.get(deviceId), device);
@@ -253,12 +283,13 @@ function pendingVerdict(known: Known, pending: readonly SeenKey[]): Verdict {
 }
 
 /** The verdict of a comparison in person; undefined where there was none, or its key gave its word for the new one. */
-function pinVerdict({ pin, memory, nowMs }: Known, master: string): Verdict | undefined {
+function pinVerdict(known: Known, master: string): Verdict | undefined {
+  const { pin, memory, nowMs } = known;
   if (pin === undefined) return undefined;
   if (pin.masterKey === master) return { kind: "verified", method: pin.method, atMs: pin.atMs };
-  const reset = memory.reset?.to === master ? memory.reset : undefined;
-  if (reset?.code === "reset-signed") return undefined;
-  return { kind: "warning", code: reset?.code ?? "pin-mismatch", sinceMs: reset?.atMs ?? nowMs };
+  const code = codeOfOtherKey(known, pin, master);
+  if (code === undefined || code === "key-pending") return code && unchecked(code);
+  return { kind: "warning", code, sinceMs: memory.reset?.to === master ? memory.reset.atMs : nowMs };
 }
 
 function groundVerdict({ quorumMet, memory, nowMs }: Known): Verdict {

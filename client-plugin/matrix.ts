@@ -276,7 +276,10 @@ export async function cachedPrivateKey(client: ClientLike, name: PrivateKeyName)
   return typeof key === "string" ? key : undefined;
 }
 
-/** The same from secret storage: the host may ask the user for the recovery key. Only after a user's own action. */
+/**
+ * The same from secret storage: the host may ask the user for the recovery key, and throws where it gets none. Only after
+ * a user's own action.
+ */
 export async function storedPrivateKey(client: ClientLike, name: PrivateKeyName): Promise<string | undefined> {
   return await client.secretStorage.get(`m.cross_signing.${name}`);
 }

@@ -4,7 +4,7 @@
  * with the one from secret storage.
  */
 import { verifyEd25519 } from "../shared/crypto/ed25519.ts";
-import { statementMessage, unsignedStatement } from "../shared/directory/statement.ts";
+import { continuesMessage, statementMessage, unsignedStatement } from "../shared/directory/statement.ts";
 import type { StatementTerms } from "../shared/directory/statement.ts";
 import { canonicalJson, decodeUnpadded, encodeUnpadded, equalBytes, fromUtf8, utf8 } from "../shared/encoding.ts";
 import type { Statement } from "../shared/messages.ts";
@@ -16,6 +16,8 @@ import type { LogView, LogViews, Looked } from "./log-view.ts";
 import type { ClientLike } from "./matrix.ts";
 import { cachedPrivateKey, readStore, signWithCachedMaster, storedPrivateKey } from "./matrix.ts";
 import { openPrivateKey } from "./private-key.ts";
+import type { PrivateKey } from "./private-key.ts";
+import { masterOf } from "./seen-keys.ts";
 
 export interface OwnKeysOptions {
   readonly client: ClientLike;
@@ -51,6 +53,30 @@ export class OwnKeys {
     await this.#state(view, await view.lookup(this.#options.client.getSafeUserId()), "off");
   }
 
+  /**
+   * Runs the host's reset of the identity, then has the old master key give its word for the new one, in a statement that
+   * says what the last one said. Returns false where that can't be: the account has said nothing in the log yet, or the
+   * old private key is not at hand. Throws before the reset where the log can't be asked, what the reset throws, and
+   * after it where the log does not take the statement up in time.
+   */
+  async reset(reset: () => Promise<unknown>): Promise<boolean> {
+    const { client } = this.#options;
+    const userId = client.getSafeUserId();
+    const view = await this.#view();
+    const before = (await view.lookup(userId)).leaf?.content?.entry.statement;
+    const { masterKey: oldKey = "" } = await readStore(client, userId);
+    const old = await this.#privateMaster(oldKey).catch(() => undefined);
+    await reset();
+    const { masterKey = "" } = await readStore(client, userId);
+    if (old === undefined || before?.master_key !== oldKey || masterKey === oldKey) return false;
+    const looked = await this.#until(view, ({ leaf }) => masterOf(leaf?.content?.entry) === masterKey);
+    const newKey = decodeUnpadded(masterKey);
+    const word = await old.sign(continuesMessage({ userId, oldKey: old.publicKey, newKey }));
+    const continues = { master_key: oldKey, signature: encodeUnpadded(word) };
+    await this.#state(view, looked, before.ckv, continues);
+    return true;
+  }
+
   async #view(): Promise<LogView> {
     const view = await this.#options.logs.of(serverOfUser(this.#options.client.getSafeUserId()));
     if (view === undefined) throw new Error("this homeserver keeps no key log");
@@ -58,7 +84,12 @@ export class OwnKeys {
   }
 
   /** Says it, unless the newest entry says so already, and waits until the log holds it. */
-  async #state(view: LogView, looked: Looked, ckv: "on" | "off"): Promise<void> {
+  async #state(
+    view: LogView,
+    looked: Looked,
+    ckv: "on" | "off",
+    continues?: StatementTerms["continues"],
+  ): Promise<void> {
     const current = looked.leaf?.content?.entry.statement;
     if (current?.ckv === ckv) return;
     if (looked.leaf === undefined) throw new Error("the account is not in the log");
@@ -68,6 +99,7 @@ export class OwnKeys {
       counter: current?.master_key === encodeUnpadded(masterKey) ? current.counter + 1 : 1,
       since: { n: looked.leaf.n, root: looked.leaf.root },
       userId: looked.userId,
+      continues,
     };
     await view.service.putStatement(await this.#sign(masterKey, terms));
     await this.#until(view, ({ leaf }) => leaf?.content?.entry.statement?.ckv === ckv);
@@ -96,12 +128,19 @@ export class OwnKeys {
   }
 
   async #signWithSecret(masterKey: Uint8Array, message: Uint8Array): Promise<string> {
-    const seed = await storedPrivateKey(this.#options.client, "master");
-    const key = seed === undefined ? undefined : await openPrivateKey(seed);
-    if (key === undefined || !equalBytes(key.publicKey, masterKey)) {
+    const key = await this.#privateMaster(encodeUnpadded(masterKey));
+    if (key === undefined) {
       throw new Error("your identity's private key is not at hand: unlock secret storage, or use a verified device");
     }
     return encodeUnpadded(await key.sign(message));
+  }
+
+  /** The private half of this master key, from the SDK or, where the user unlocks it, from secret storage. */
+  async #privateMaster(masterKey: string): Promise<PrivateKey | undefined> {
+    const { client } = this.#options;
+    const seed = (await cachedPrivateKey(client, "master")) ?? (await storedPrivateKey(client, "master"));
+    const key = seed === undefined ? undefined : await openPrivateKey(seed);
+    return key !== undefined && encodeUnpadded(key.publicKey) === masterKey ? key : undefined;
   }
 
   /** Looks the own account up until it is as wanted. */

@@ -15,7 +15,7 @@ export interface StatementTerms {
   readonly counter: number;
   readonly since: HistoryHead;
   readonly userId: string;
-  readonly continues?: NonNullable<Statement["continues"]>;
+  readonly continues?: NonNullable<Statement["continues"]> | undefined;
 }
 
 /** Signs a statement with the seed of the master key. For hosts that hold the seed; others sign `statementMessage`. */

@@ -76,7 +76,7 @@ describe("an entry without keys between two with keys", () => {
     world.log.setEntry(ALICE, world.alice.entry());
     world.epoch();
     world.client.update(world.alice);
-    await world.pass(1_000);
+    await world.pass(11_000);
     assert.deepEqual(world.codes(), ["account-closed notice", "reset-unsigned notice"]);
     world.stop();
   });
