@@ -3,6 +3,7 @@
  * and bounded; nothing here judges them. Three kinds of failure stay apart: `ServiceFailure` (the network or the
  * service), `VerificationError` (the answer has no acceptable form), anything else (a bug of ours).
  */
+import { parseConfiguration } from "../shared/directory/configuration.ts";
 import { encodeUnpadded, fromUtf8, parseJson } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import type {
@@ -18,6 +19,7 @@ import type {
 } from "../shared/messages.ts";
 import {
   MATRIX_NAMES,
+  parseConfigurationContent,
   parseConsistencyAnswer,
   parseEnrolmentAnswer,
   parseLookupAnswer,
@@ -27,8 +29,10 @@ import {
   parseSettlingRecords,
   parseVersionsAnswer,
   parseWellKnown,
+  serverOfUser,
 } from "../shared/messages.ts";
 import type { Clock } from "./clock.ts";
+import { isNotFound } from "./matrix.ts";
 import type { ClientLike } from "./matrix.ts";
 
 /** Why nothing came back; each is a code of codes.md and never an accusation. */
@@ -122,26 +126,56 @@ function hostOf(serverName: string): string {
 export type Discovery = WellKnown | undefined;
 
 /**
- * Finds the log of a homeserver: `https://<host>/.well-known/matrix/client`, and nowhere else, for what the own homeserver
- * shows of another one is that one's word on nothing. protocol "Discovery". Throws `ServiceFailure` when it could not be
- * asked, or its answer can't be understood.
+ * Finds the log of a homeserver: `https://<host>/.well-known/matrix/client`; of the own one, where that names none, the room
+ * `#ckv:<server>`. What the own homeserver shows of another's room is no word of that server. protocol "Discovery". Throws
+ * `ServiceFailure` when the server could not be asked, or its answer can't be understood.
  */
 export async function discoverLog(transport: Transport, client: ClientLike, serverName: string): Promise<Discovery> {
+  const isOwn = serverName === serverOfUser(client.getSafeUserId());
+  try {
+    const published = await fromWellKnown(transport, client, serverName);
+    return published ?? (isOwn ? await fromRoom(client, serverName) : undefined);
+  } catch (error) {
+    if (!(error instanceof ServiceFailure) && !(error instanceof VerificationError)) throw error;
+    const announced = isOwn ? await fromRoom(client, serverName).catch(() => undefined) : undefined;
+    if (announced !== undefined) return announced;
+    throw new ServiceFailure("offline", `no word from ${serverName} on whether it has a log`);
+  }
+}
+
+async function fromWellKnown(transport: Transport, client: ClientLike, serverName: string): Promise<Discovery> {
   const host = hostOf(serverName);
   const base = isLoopback(host) ? client.getHomeserverUrl().replace(/\/+$/, "") : `https://${host}`;
+  const url = `${base}/.well-known/matrix/client`;
+  const { status, body } = await exchange(transport, url, { cache: "no-cache", redirect: "follow" }, MAX_SMALL_BYTES);
+  if (status === 404) return undefined;
+  if (status !== 200) throw failureOf(status, url);
+  const member = Object.entries(readDocument(body)).find(([name]) => name === MATRIX_NAMES.wellKnown);
+  return member === undefined ? undefined : checkTransport(parseWellKnown(member[1]));
+}
+
+/** What is no JSON object says nothing. */
+function readDocument(body: Uint8Array): object {
   try {
-    const url = `${base}/.well-known/matrix/client`;
-    const { status, body } = await exchange(transport, url, { cache: "no-cache", redirect: "follow" }, MAX_SMALL_BYTES);
-    if (status === 404) return undefined;
-    if (status !== 200) throw failureOf(status, url);
-    const document: unknown = JSON.parse(fromUtf8(body));
-    const member = typeof document === "object" && document !== null ? Object.entries(document) : [];
-    const value = member.find(([name]) => name === MATRIX_NAMES.wellKnown)?.[1] as unknown;
-    return value === undefined ? undefined : checkTransport(parseWellKnown(value));
+    return Object(JSON.parse(fromUtf8(body))) as object;
   } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    if (!(error instanceof ServiceFailure) && !(error instanceof VerificationError)) throw error;
-    throw new ServiceFailure("offline", `no word from ${serverName} on whether it has a log`);
+    if (error instanceof SyntaxError) return {};
+    throw error;
+  }
+}
+
+/** The log whose configuration stands in the epochs room. Throws `ServiceFailure` where the room can't be read. */
+async function fromRoom(client: ClientLike, serverName: string): Promise<Discovery> {
+  const room = `#ckv:${serverName}`;
+  try {
+    const { room_id: roomId } = await client.getRoomIdForAlias(room);
+    const path = `/rooms/${encodeURIComponent(roomId)}/state/${MATRIX_NAMES.configuration}/`;
+    const { text } = parseConfigurationContent(await client.http.authedRequest<unknown>("GET", path));
+    const { service_url, log_key } = parseConfiguration(text);
+    return checkTransport({ service_url, room, log_key });
+  } catch (error) {
+    if (isNotFound(error) || error instanceof VerificationError) return undefined;
+    throw new ServiceFailure("offline", `the room ${room} can't be read`);
   }
 }
 
