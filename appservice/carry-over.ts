@@ -37,6 +37,8 @@ import {
   parseVersion,
   PREDECESSOR_KEY,
   textOfKey,
+  USER_KIND,
+  VERSION_KIND,
   versionKey,
   type Tip,
 } from "./store/records.ts";
@@ -124,7 +126,7 @@ class Carrier {
       this.#progress("users", labels);
     };
     let batch: CarriedUser[] = [];
-    for await (const user of eachInRange(reads, kindKey("u"), afterKind("u"))) {
+    for await (const user of eachInRange(reads, kindKey(USER_KIND), afterKind(USER_KIND))) {
       batch.push(this.#carryUser(user, before));
       if (batch.length < USERS_PER_COMMIT) continue;
       await write(batch, false);
@@ -164,7 +166,7 @@ class Carrier {
   }
 
   async versions(): Promise<void> {
-    await this.#each("b", ({ key, value }) => {
+    await this.#each(VERSION_KIND, ({ key, value }) => {
       const [position = 0, version = 0] = numbersOfKey(key);
       const content = parseVersion(value);
       const carried = content && encodeVersion({ ...content, before: carriedTip(content.before) });

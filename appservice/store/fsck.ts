@@ -33,6 +33,8 @@ import {
   positionOf,
   ROWS_PER_CHUNK,
   textOfKey,
+  USER_KIND,
+  VERSION_KIND,
   versionKey,
 } from "./records.ts";
 import type { StoredUser, ChangeRow, Tip, VersionContent } from "./records.ts";
@@ -177,7 +179,7 @@ class StoreCheck {
 
   /** The content of a version opens its commitment, and has the history before it as the change lists have it. */
   async versions(): Promise<void> {
-    for await (const { key, value } of eachInRange(this.#reads, kindKey("b"), afterKind("b"))) {
+    for await (const { key, value } of eachInRange(this.#reads, kindKey(VERSION_KIND), afterKind(VERSION_KIND))) {
       const [position = 0, version = 0] = numbersOfKey(key);
       const row = readRow(this.#reads, position);
       const earlier = row.commitments.slice(0, version - row.before.size - 1);
@@ -203,7 +205,7 @@ class StoreCheck {
     const { labels } = this.#record(this.#head);
     const sample = Math.min(this.#indices?.sample ?? 0, labels);
     let [users, proven] = [0, 0];
-    for await (const { key, value } of eachInRange(this.#reads, kindKey("u"), afterKind("u"))) {
+    for await (const { key, value } of eachInRange(this.#reads, kindKey(USER_KIND), afterKind(USER_KIND))) {
       const stored = parseUser(value);
       if (map.find(stored.index) === undefined) {
         throw new IntegrityError(`the map has no leaf for the user record ${encodeHex(key)}`);

@@ -76,7 +76,7 @@ export function readSettledMap(epoch: number, root: Hash, reads: Reads, cache: T
 function readTileAt(epoch: number, place: TilePlace, reads: Reads): Uint8Array {
   let bytes = getReferenced(reads, tileKey(place), "a tile of the map");
   for (let age = ageOfTile(bytes); age.writtenIn > epoch; age = ageOfTile(bytes)) {
-    bytes = getReferenced(reads, settledTileKey(age.copiedFor, place), "a settled tile of the map");
+    bytes = getReferenced(reads, settledTileKey(age.copiedIn, place), "a settled tile of the map");
   }
   return bytes;
 }

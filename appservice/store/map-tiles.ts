@@ -64,8 +64,8 @@ function sameIndex(leaf: Uint8Array, index: Hash): boolean {
 // ----------------------------------------------------------------------------------------------------------------- tile
 
 /**
- * A tile in memory, with all its hashes. `writtenIn` is the epoch whose commit wrote the stored form, `copiedFor` the
- * newest settling epoch for which an earlier form was kept; 0: never.
+ * A tile in memory, with all its hashes. `writtenIn` is the epoch whose commit wrote the stored form, `copiedIn` the
+ * newest one whose commit kept the form before it for a settling epoch; 0: none.
  */
 export class Tile {
   prefix: Uint8Array;
@@ -74,7 +74,7 @@ export class Tile {
   readonly hashes: Int32Array;
   readonly leaves: (Uint8Array | undefined)[];
   writtenIn = 0;
-  copiedFor = 0;
+  copiedIn = 0;
   /** The stored form, where it is at hand. Kept by the writer. */
   stored: Uint8Array | undefined;
 
@@ -205,9 +205,12 @@ export function tileName(tile: TilePlace): string {
   return tileKey(tile).toString("latin1");
 }
 
-/** Where the form that a tile had at a settling epoch is kept once it was overwritten; by epoch, so that old ones go at once. */
-export function settledTileKey(settlingEpoch: number, tile: TilePlace): Uint8Array {
-  return Buffer.concat([numberKey("s", settlingEpoch), tileKey(tile).subarray(1)]);
+/**
+ * Where the form that a tile had at a settling epoch is kept, by the epoch that overwrote it: so what one epoch keeps lies
+ * together behind all that was kept before, which LevelDB moves instead of writing it again and again.
+ */
+export function settledTileKey(copiedIn: number, tile: TilePlace): Uint8Array {
+  return Buffer.concat([numberKey("s", copiedIn), tileKey(tile).subarray(1)]);
 }
 
 // ------------------------------------------------------------------------------------------------------------- encoding
@@ -218,10 +221,10 @@ const MAX_TILE_BYTES: number = HEADER_BYTES + SLOTS + EDGE * LEAF_BYTES;
 /** Written by one call at a time. */
 const scratch = Buffer.alloc(MAX_TILE_BYTES);
 
-/** `u64 written in || u64 copied for || nodes in pre-order`. */
+/** `u64 written in || u64 copied in || nodes in pre-order`. */
 export function encodeTile(tile: Tile): Uint8Array {
   writeU64(scratch, 0, tile.writtenIn);
-  writeU64(scratch, 8, tile.copiedFor);
+  writeU64(scratch, 8, tile.copiedIn);
   return Buffer.from(scratch.subarray(0, encodeNode(tile, 1, HEADER_BYTES)));
 }
 
@@ -240,10 +243,10 @@ function encodeNode(tile: Tile, slot: number, start: number): number {
 }
 
 /** When the stored form of a tile was written, and where its earlier form is. */
-export function ageOfTile(bytes: Uint8Array): { readonly writtenIn: number; readonly copiedFor: number } {
+export function ageOfTile(bytes: Uint8Array): { readonly writtenIn: number; readonly copiedIn: number } {
   if (bytes.length < HEADER_BYTES) throw new IntegrityError("a tile of the map can't be read");
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  return { writtenIn: readU64(buffer, 0), copiedFor: readU64(buffer, 8) };
+  return { writtenIn: readU64(buffer, 0), copiedIn: readU64(buffer, 8) };
 }
 
 /** A tile from its stored form, all hashes computed. `spare`: a tile nobody uses, whose memory it takes. */
@@ -251,9 +254,9 @@ export function parseTile(prefix: Uint8Array, depth: number, bytes: Uint8Array, 
   const tile = spare ?? new Tile(prefix, depth);
   tile.prefix = prefix;
   tile.depth = depth;
-  const { writtenIn, copiedFor } = ageOfTile(bytes);
+  const { writtenIn, copiedIn } = ageOfTile(bytes);
   tile.writtenIn = writtenIn;
-  tile.copiedFor = copiedFor;
+  tile.copiedIn = copiedIn;
   if (parseNode(tile, 1, bytes, HEADER_BYTES) !== bytes.length) throw new IntegrityError("a tile has bytes left over");
   return tile;
 }

@@ -289,8 +289,8 @@ export class MapWriter {
     const stored = tile.writtenIn <= time.settledBefore ? this.#storedForm(tile, key) : undefined;
     if (stored !== undefined) {
       if (ageOfTile(stored).writtenIn !== tile.writtenIn) throw new IntegrityError("a tile is of another epoch");
-      puts.push({ key: settledTileKey(time.settledBefore, tile), value: stored });
-      tile.copiedFor = time.settledBefore;
+      puts.push({ key: settledTileKey(time.epoch, tile), value: stored });
+      tile.copiedIn = time.epoch;
     }
     tile.writtenIn = time.epoch;
     tile.stored = undefined;

@@ -120,8 +120,13 @@ export const PREDECESSOR_KEY: Uint8Array = textKey("m", "predecessor");
 /** The newest published checkpoint, with its cosignatures. */
 export const PUBLISHED_KEY: Uint8Array = textKey("m", "published");
 
+/**
+ * The kind of users is the first of all. Their records are read with every change and hardly ever written, and a read that
+ * looks into tables in vain makes LevelDB merge those: before all that epochs write, there are none to look into.
+ */
+export const USER_KIND = "U";
 export function userKey(userId: string): Uint8Array {
-  return textKey("u", userId);
+  return textKey(USER_KIND, userId);
 }
 export function epochKey(epoch: number): Uint8Array {
   return numberKey("e", epoch);
@@ -133,8 +138,13 @@ export function proofKey(epoch: number): Uint8Array {
 export function nodeKey(level: number, index: number): Uint8Array {
   return numberKey("n", level, index);
 }
+/**
+ * Most of what an epoch writes. The kind is the last of all, so that new versions lie behind everything that is stored:
+ * LevelDB then moves their tables from level to level instead of merging them with the one that the next kind begins in.
+ */
+export const VERSION_KIND = "z";
 export function versionKey(position: Position, version: number): Uint8Array {
-  return numberKey("b", position, version);
+  return numberKey(VERSION_KIND, position, version);
 }
 export function configurationKey(hash: Hash): Uint8Array {
   return Buffer.concat([kindKey("k"), hash]);

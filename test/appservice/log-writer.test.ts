@@ -207,7 +207,7 @@ describe("log writer", () => {
     assert.deepEqual([await count("s"), await count("q")], [settled, proofs]);
     await prune(opened.store, firstMs + AUDIT_PROOFS_KEPT_MS + 1);
     assert.deepEqual([await count("s"), await count("q")], [settled, proofs - 1]);
-    await prune(opened.store, log.clock.now() + SETTLED_MAPS_KEPT_MS);
+    await prune(opened.store, log.clock.now() + SETTLED_MAPS_KEPT_MS + 1);
     assert.deepEqual([await count("s"), await count("q")], [0, 0]);
   });
 });

@@ -169,7 +169,7 @@ describe("start checks", () => {
       await store.commit({ puts: [{ key: LAYOUT_KEY, value: utf8(layout) }] });
       await store.close();
     };
-    await stored("matrix-ckv 2 since 9.8.7");
+    await stored("matrix-ckv 9 since 9.8.7");
     for (const open of [(): Promise<unknown> => log.start(), (): Promise<unknown> => fsck(log, () => undefined)]) {
       await assert.rejects(open(), {
         name: "LayoutError",

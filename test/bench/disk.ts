@@ -1,12 +1,12 @@
 /** What updates leave on disk: for ever (change lists with their positions, records, hashes of the log), and for a while. */
-import { afterKind, kindKey } from "../../appservice/store/records.ts";
+import { afterKind, kindKey, VERSION_KIND } from "../../appservice/store/records.ts";
 import { databaseOf } from "../../appservice/create-log.ts";
 import { eachInRange, openLevelStore } from "../../appservice/store/level-store.ts";
 import type { OwnLog } from "../support/own-log.ts";
 import { openWriter, randomEntry, userOf } from "./big-log.ts";
 import type { Figure } from "./table.ts";
 
-/** Kinds of records that are never deleted; and b, of which this many bytes stay when its content is erased. */
+/** Kinds of records that are never deleted; and versions, of which this many bytes stay when its content is erased. */
 const PERMANENT = ["c", "e", "n"];
 const ERASED_VERSION_BYTES = 27;
 /** Bytes that the database adds to a pair: two lengths, sequence number and our checksum with its version. */
@@ -33,7 +33,7 @@ export async function measureDisk(log: OwnLog, users: number): Promise<readonly 
   const [unit, atMost] = ["MB", true] as const;
   return [
     { name: "disk for ever, per million updates", unit, measured: permanent, must: 200, reach: 120, atMost },
-    { name: "entries not yet erased, per million updates", unit, measured: grown("b") - ERASED_VERSION_BYTES },
+    { name: "entries not yet erased, per million updates", unit, measured: grown(VERSION_KIND) - ERASED_VERSION_BYTES },
     { name: "proofs for auditors, 30 days, per million updates", unit, measured: grown("q") },
     { name: "tiles kept for a settling epoch, per user changed since", unit: "bytes", measured: grown("s") },
   ];
@@ -43,7 +43,7 @@ export async function measureDisk(log: OwnLog, users: number): Promise<readonly 
 async function bytesByKind(log: OwnLog): Promise<ReadonlyMap<string, number>> {
   const store = await openLevelStore(databaseOf(log.dataDirectory));
   const bytes = new Map<string, number>();
-  for (const kind of [...PERMANENT, "b", "q", "s"]) {
+  for (const kind of [...PERMANENT, VERSION_KIND, "q", "s"]) {
     let sum = 0;
     for await (const { key, value } of eachInRange(store, kindKey(kind), afterKind(kind))) {
       sum += key.length + value.length + PAIR_OVERHEAD;
