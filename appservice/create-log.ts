@@ -106,5 +106,5 @@ export async function createLog(log: NewLog, fill: FillLog = emptyMap): Promise<
     ],
   });
   await store.close();
-  await anchor.replace(undefined, note);
+  anchor.replace(undefined, note);
 }

@@ -29,7 +29,7 @@ import {
   versionKey,
 } from "./store/records.ts";
 import type { ChangeRow, Tip } from "./store/records.ts";
-import { getReferenced, IntegrityError } from "./store/store.ts";
+import { differs, getReferenced } from "./store/store.ts";
 import type { KeyValue, Reads } from "./store/store.ts";
 
 /** An epoch that is computed but neither signed nor written. */
@@ -163,11 +163,11 @@ function checkHistories(leaves: readonly StoredLeaf[], epoch: number, puts: read
         tip.size === leaf.n &&
         Buffer.compare(index, leaf.index) === 0 &&
         Buffer.compare(rootOfTip(tip), leaf.historyRoot) === 0;
-      if (!same) throw new IntegrityError("a history came out differently the second time");
+      if (!same) throw differs("a history");
       row += 1;
     }
   }
-  if (row !== leaves.length) throw new IntegrityError("a change list has another number of rows");
+  if (row !== leaves.length) throw differs("the list of changes");
 }
 
 interface GrownHistory {

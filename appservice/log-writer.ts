@@ -20,10 +20,12 @@ import type { BuiltEpoch } from "./epoch-builder.ts";
 import { InFlightReads } from "./in-flight.ts";
 import { readSettings } from "./log-settings.ts";
 import type { LogKeys, LogSettings } from "./log-settings.ts";
+import { commitNatively } from "./native-commitment.ts";
 import type { IndexProver } from "./native-vrf.ts";
 import { PendingChanges } from "./pending.ts";
 import type { MergedState, PendingVersion } from "./pending.ts";
 import { encodePending, parsePending } from "./promises.ts";
+import { check, secondRoot } from "./second-path.ts";
 import type { Anchor } from "./store/anchor.ts";
 import { eachInRange } from "./store/level-store.ts";
 import { appendToTip, EMPTY_TIP, HistoryReader, rootOfTip } from "./store/histories.ts";
@@ -233,6 +235,7 @@ export class LogWriter {
     if (newest === undefined || merged === undefined) return undefined;
     if (newest.promise === undefined) {
       if (versions.length > this.#pending.mergeable(userId, nowMs)) return undefined;
+      for (const each of versions) check("a commitment", each.commitment, commitNatively({ userId, ...each }));
       newest.promise = this.#signPromise(newest, merged.index, nowMs);
       for (const each of versions) each.durable = true;
       const puts = versions.map((each) => encodePending(userId, each));
@@ -347,16 +350,17 @@ export class LogWriter {
     const { store, anchor, handOver } = this.#parts;
     const before = this.#head;
     if (built.epoch !== before.epoch + 1) throw new IntegrityError("an epoch does not follow the one before");
-    const checkpoint = { origin: configuration.origin, size: built.epoch + 1, root: built.root };
-    const note = this.#sign(checkpoint);
-    openCheckpoint(note, logKey);
+    const root = secondRoot(store, before, built, configurationText);
+    check("the root of the log", built.root, root);
+    const note = this.#sign({ origin: configuration.origin, size: built.epoch + 1, root: built.root });
+    check("the signed root", openCheckpoint(note, logKey).root, root);
     const head = { epoch: built.epoch, note };
     await store.commit({
       expect: [{ key: HEAD_KEY, value: encodeHead(before) }],
       puts: [...built.puts, ...this.#configurationPut(configurationText), { key: HEAD_KEY, value: encodeHead(head) }],
       deletes: built.deletes,
     });
-    await anchor.replace(before.note, note);
+    anchor.replace(before.note, note);
     this.#head = head;
     settle();
     await handOver({

@@ -92,7 +92,7 @@ export async function openLog({ dataDirectory, anchorFile, keys }: LogPlace): Pr
     const anchor = openAnchor(anchorFile);
     const database = checkHead(store, head, settings);
     const judged: JudgedLog = { store, dataDirectory, head, database, settings };
-    const refusal = CUSTODY_REFUSALS[readCustody(store) ?? "own"] ?? (await checkAnchor(judged, anchor, anchorFile));
+    const refusal = CUSTODY_REFUSALS[readCustody(store) ?? "own"] ?? checkAnchor(judged, anchor, anchorFile);
     return {
       store,
       anchor,
@@ -178,11 +178,11 @@ interface JudgedLog {
 }
 
 /** Brings the anchor up if the process ended before it was written; returns why nothing may be signed, if so. */
-async function checkAnchor(log: JudgedLog, anchor: Anchor, file: string): Promise<string | undefined> {
+function checkAnchor(log: JudgedLog, anchor: Anchor, file: string): string | undefined {
   const note = anchor.read();
   const anchored = note === undefined ? undefined : openAnchored(note, log.settings, file);
   const verdict = judgeAnchor(log.database, anchored, (size) => rootAt(log.store, size));
-  if (verdict.action === "roll-forward") await anchor.replace(note, log.head.note);
+  if (verdict.action === "roll-forward") anchor.replace(note, log.head.note);
   return verdict.action === "refuse" ? tellRefusal(log, verdict, note ?? "") : undefined;
 }
 

@@ -67,7 +67,7 @@ export async function restoreLog(from: string, place: LogPlace, progress: Restor
     try {
       await rm(staged, { recursive: true, force: true });
       const restored = await fill(staged, reader, place, progress);
-      if (restored.header.moved) await bringAnchor(place.anchorFile, restored.note);
+      if (restored.header.moved) bringAnchor(place.anchorFile, restored.note);
       await syncDirectory(staged);
       await rename(staged, database);
       await syncDirectory(dataDirectory);
@@ -159,12 +159,12 @@ async function verify(store: Store, note: string, path: string, progress: Restor
 }
 
 /** The anchor of a log that was moved: the head with which it ended. One that was brought along stays. */
-async function bringAnchor(file: string, note: string): Promise<void> {
+function bringAnchor(file: string, note: string): void {
   const anchor = openAnchor(file);
   const present = anchor.read();
   if (present === undefined) {
     mkdirSync(dirname(file), { recursive: true });
-    await anchor.replace(undefined, note);
+    anchor.replace(undefined, note);
   } else if (present !== note) {
     throw new RestoreError(
       `${file} anchors another head than the one this backup ends in: the log went on after it, or the anchor is another log's. Nothing was restored`,

@@ -2,6 +2,7 @@
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 import { ChangeOutbox } from "./change-outbox.ts";
+import { fatalFailure } from "./fatal-failure.ts";
 import type {
   Call,
   EpochMessage,
@@ -81,7 +82,7 @@ export class SequencerThread {
       else this.#receiveOrFail(message);
     });
     worker.on("error", (error: Error) => {
-      this.#fail(new SequencerError(failureOfThread(error)));
+      this.#fail(new SequencerError(fatalFailure(error)));
     });
     worker.on("exit", () => {
       this.#end();
@@ -142,7 +143,7 @@ export class SequencerThread {
     try {
       this.#receive(message);
     } catch (error) {
-      this.#fail(new SequencerError(failureOfThread(error)));
+      this.#fail(new SequencerError(fatalFailure(error)));
     }
   }
 
@@ -193,14 +194,4 @@ export class SequencerThread {
     for (const { reject } of this.#waiting.values()) reject(failure);
     this.#waiting.clear();
   }
-}
-
-/** Why a thread can't go on: what the error says, that the machine had no more to give, or a bug of ours. */
-function failureOfThread(error: unknown): Failure {
-  if (!(error instanceof Error)) return { name: "Error", message: "unknown failure", exitCode: 70 };
-  const { code, exitCode = 70 } = error as NodeJS.ErrnoException & { readonly exitCode?: number };
-  const isShort = code === "ERR_WORKER_OUT_OF_MEMORY" || code === "ERR_WORKER_INIT_FAILED";
-  const next = isShort ? ". Next: raise the limit of memory or of open files that it names" : "";
-  const cause = error.cause instanceof Error ? `: ${error.cause.message}` : "";
-  return { name: error.name, message: error.message + next + cause, exitCode: isShort ? 75 : exitCode };
 }

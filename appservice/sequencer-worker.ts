@@ -2,6 +2,7 @@
 import { statfsSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import type { MessagePort } from "node:worker_threads";
+import { fatalFailure } from "./fatal-failure.ts";
 import { LogWriter } from "./log-writer.ts";
 import type { CommittedEpoch, NumberedChange } from "./log-writer.ts";
 import { openLog } from "./open-log.ts";
@@ -231,6 +232,8 @@ class SequencerThread {
       this.#writer.prepare(userId, proof);
     });
     this.#proving.set(userId, proving);
+    // Without the threads that prove, nobody new could ever be taken.
+    this.#watch(proving);
     return proving;
   }
 
@@ -271,7 +274,7 @@ class SequencerThread {
       if (settlingEpoch !== this.#writer.settlingEpoch) this.#pruning = this.#prune(nowMs);
       return { closed, problem, taken: this.#taken, pending: this.#writer.mergeableUsers(nowMs) };
     } catch (error) {
-      this.#say({ kind: "failed", failure: failureOf(error) });
+      this.#say({ kind: "failed", failure: fatalFailure(error) });
       throw error;
     }
   }
@@ -294,7 +297,7 @@ class SequencerThread {
   /** What fails here ends the log. */
   #watch(work: Promise<void>): void {
     work.catch((error: unknown) => {
-      this.#say({ kind: "failed", failure: failureOf(error) });
+      this.#say({ kind: "failed", failure: fatalFailure(error) });
     });
   }
 
@@ -328,7 +331,7 @@ function failureOf(error: unknown): Failure {
 if (parentPort !== null) {
   const port = parentPort;
   await SequencerThread.start(port, workerData as SequencerStart).catch((error: unknown) => {
-    port.postMessage({ kind: "failed", failure: failureOf(error) } satisfies FromSequencer);
+    port.postMessage({ kind: "failed", failure: fatalFailure(error) } satisfies FromSequencer);
     port.close();
   });
 }

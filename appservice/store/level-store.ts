@@ -17,15 +17,19 @@ import type { Commit, KeyValue, Reads, Snapshot, Store } from "./store.ts";
 type Database = Level<Uint8Array, Uint8Array>;
 type LevelSnapshot = ReturnType<Database["snapshot"]>;
 
-/** Sizes that carried the load in measurement; compression is off because hashes and commitments do not compress. */
+/**
+ * Sizes that carried the load in measurement; compression is off because hashes and commitments do not compress. Small tables,
+ * because what an epoch writes at random makes LevelDB write again the tables around it; so there are many, of which a
+ * thousand are mapped, and others take at most a fifth of the handles that the process may have.
+ */
 const OPTIONS = {
   keyEncoding: "view",
   valueEncoding: "view",
   compression: false,
   cacheSize: 64 * 1024 * 1024,
   writeBufferSize: 64 * 1024 * 1024,
-  maxFileSize: 16 * 1024 * 1024,
-  maxOpenFiles: 1000,
+  maxFileSize: 4 * 1024 * 1024,
+  maxOpenFiles: 4000,
   // The thread of the sequencer and the one that answers share the database.
   multithreading: true,
   errorIfExists: false,

@@ -9,7 +9,7 @@ import type { MapLeaf } from "../../shared/map/map-proof.ts";
 import { hashBytes, hashLeaf, hashNode, HASH_WORDS, putHashBytes, sameHash, setHashWords } from "./fixed-hash.ts";
 import { numberKey, readU64, writeU64 } from "./records.ts";
 import type { Position } from "./records.ts";
-import { IntegrityError } from "./store.ts";
+import { differs, IntegrityError } from "./store.ts";
 
 /** Levels in one tile. */
 export const TILE_HEIGHT = 6;
@@ -77,6 +77,8 @@ export class Tile {
   copiedIn = 0;
   /** The stored form, where it is at hand. Kept by the writer. */
   stored: Uint8Array | undefined;
+  /** The epoch that was built next when this was read from disk. Kept by the writer, for deeper tiles. */
+  readBefore: number = -Infinity;
 
   /** `prefix`: 32 bytes of which the first `depth` bits count. `like`: what the tile holds. */
   constructor(prefix: Uint8Array, depth: number, like?: Tile) {
@@ -298,6 +300,34 @@ export function checkTile(tile: Tile, hashes: Int32Array, at: number): Tile {
 const second = new Int32Array(SLOTS * HASH_WORDS);
 
 /**
+ * Throws `IntegrityError` unless the nodes on the way to each of these leaves have the hashes of what stands below them: what
+ * an epoch builds on has been in memory for months.
+ */
+export function checkPaths(tile: Tile, leaves: readonly Uint8Array[]): void {
+  seen.fill(0);
+  for (const leaf of leaves) {
+    const end = tile.slotOf(leaf);
+    if (seen[end] === 0 && tile.kinds[end] === LEAF) checkLeaf(tile, end);
+    for (let slot = end; slot >= 1 && seen[slot] === 0; slot >>= 1) {
+      seen[slot] = 1;
+      if (tile.kinds[slot] !== INNER) continue;
+      hashNode(tile.hashes, 2 * slot * HASH_WORDS, (2 * slot + 1) * HASH_WORDS, second, slot * HASH_WORDS);
+      compare(tile, slot);
+    }
+  }
+}
+const seen = new Uint8Array(SLOTS);
+
+function checkLeaf(tile: Tile, slot: number): void {
+  hashLeaf(tile.leafAt(slot), second, slot * HASH_WORDS);
+  compare(tile, slot);
+}
+
+function compare(tile: Tile, slot: number): void {
+  if (!sameHash(second, slot * HASH_WORDS, tile.hashes, slot * HASH_WORDS)) throw differs("a hash of the map");
+}
+
+/**
  * Computes the changed hashes of a tile again and throws `IntegrityError` where they differ: leaves and the hashes of
  * lower tiles from `encoded` (the stored form; undefined for a tile that stays in memory), nodes from those.
  * `changed`: a byte per slot.
@@ -310,20 +340,18 @@ export function checkChanged(tile: Tile, changed: Uint8Array, encoded: Uint8Arra
     takeSecond(tile, 2 * slot, changed);
     takeSecond(tile, 2 * slot + 1, changed);
     hashNode(second, 2 * slot * HASH_WORDS, (2 * slot + 1) * HASH_WORDS, second, slot * HASH_WORDS);
-    if (!sameHash(second, slot * HASH_WORDS, tile.hashes, slot * HASH_WORDS)) throw differs();
+    compare(tile, slot);
   }
 }
 
 /** The part of `checkChanged` that compares a tile with its stored form. */
 export function checkStored(tile: Tile, changed: Uint8Array, encoded: Uint8Array): void {
-  if (checkEncoded(tile, 1, changed, encoded, HEADER_BYTES) !== encoded.length) throw differs();
+  if (checkEncoded(tile, 1, changed, encoded, HEADER_BYTES) !== encoded.length) throw differs("a hash of the map");
 }
 
 function checkLeaves(tile: Tile, changed: Uint8Array): void {
   for (let slot = 1; slot < SLOTS; slot++) {
-    if (changed[slot] === 0 || tile.kinds[slot] !== LEAF) continue;
-    hashLeaf(tile.leafAt(slot), second, slot * HASH_WORDS);
-    if (!sameHash(second, slot * HASH_WORDS, tile.hashes, slot * HASH_WORDS)) throw differs();
+    if (changed[slot] === 1 && tile.kinds[slot] === LEAF) checkLeaf(tile, slot);
   }
 }
 
@@ -336,17 +364,17 @@ function takeSecond(tile: Tile, slot: number, changed: Uint8Array): void {
 function checkEncoded(tile: Tile, slot: number, changed: Uint8Array, encoded: Uint8Array, start: number): number {
   const kind = encoded[start];
   const at = start + 1;
-  if (kind !== tile.kinds[slot]) throw differs();
+  if (kind !== tile.kinds[slot]) throw differs("a hash of the map");
   if (kind === INNER) {
     return checkEncoded(tile, 2 * slot + 1, changed, encoded, checkEncoded(tile, 2 * slot, changed, encoded, at));
   }
-  if (kind === NONE || (kind === LEAF && changed[slot] === 0)) return kind === NONE ? at : at + LEAF_BYTES;
-  if (kind === LEAF) hashLeaf(encoded.subarray(at, at + LEAF_BYTES), second, slot * HASH_WORDS);
-  else setHashWords(second, slot * HASH_WORDS, encoded, at);
-  if (!sameHash(second, slot * HASH_WORDS, tile.hashes, slot * HASH_WORDS)) throw differs();
+  if (kind === NONE) return at;
+  if (kind === LEAF) {
+    const leaf = encoded.subarray(at, at + LEAF_BYTES);
+    if (Buffer.compare(leaf, tile.leafAt(slot)) !== 0) throw differs("a leaf of the map");
+    if (changed[slot] === 0) return at + LEAF_BYTES;
+    hashLeaf(leaf, second, slot * HASH_WORDS);
+  } else setHashWords(second, slot * HASH_WORDS, encoded, at);
+  compare(tile, slot);
   return at + (kind === LEAF ? LEAF_BYTES : 4 * HASH_WORDS);
-}
-
-function differs(): IntegrityError {
-  return new IntegrityError("a hash of the map came out differently the second time");
 }

@@ -2,7 +2,8 @@
  * The top of the map as readers in another thread have it: all of it at the start, then what each epoch changed. Its tiles
  * are numbered: 0 the first, then the 64 below that one, then those below these.
  */
-import { HASH_WORDS } from "./fixed-hash.ts";
+import type { Hash } from "../../shared/crypto/hash.ts";
+import { hashBytes, HASH_WORDS } from "./fixed-hash.ts";
 import { EDGE, LEAF, LEAF_BYTES, NONE, SLOTS, Tile, TILE_HEIGHT, TOP_DEPTH } from "./map-tiles.ts";
 import type { TilePlace } from "./map-tiles.ts";
 
@@ -84,6 +85,16 @@ export function changeTop(
     }
   }
   return changed;
+}
+
+/** The root of the map as these changes have it; undefined where nothing changed. */
+export function rootInChanges({ tiles, slots, hashes }: TopChanges): Hash | undefined {
+  let at = 0;
+  for (let i = 0; i < tiles.length; i += 2) {
+    if (tiles[i] === 0 && slots[2 * at] === 1) return hashBytes(hashes, at * HASH_WORDS);
+    at += tiles[i + 1] as number;
+  }
+  return undefined;
 }
 
 function copyOf(tile: Tile, spare: Tile | undefined): Tile {

@@ -4,6 +4,7 @@ import { HASH_WORDS, sameHash, setHashWords } from "./fixed-hash.ts";
 import {
   ageOfTile,
   checkChanged,
+  checkPaths,
   checkStored,
   checkTile,
   EDGE,
@@ -39,8 +40,11 @@ import type { KeyValue, Reads } from "./store.ts";
 /** The top is saved after this many changed leaves: what a restart replays, against what is written. */
 const SAVE_TOP_AFTER = 16_384;
 
-/** Deeper tiles in one generation of those kept in memory, about 5 kB each. */
-const MAX_LOADED = 4_096;
+/** Deeper tiles in one generation of those kept in memory, about 5 kB each: what five epochs of a thousand changes need. */
+const MAX_LOADED = 8_192;
+
+/** Epochs for which the hashes of a deeper tile are taken as they were computed when it was read; later they are checked. */
+const FRESH_EPOCHS = 8;
 
 /** When an epoch is written, and the newest settling epoch before it, whose tiles are kept. */
 export interface WriteTime {
@@ -78,9 +82,12 @@ export class MapWriter {
   /** Tiles of the top that changed since the top was saved. */
   readonly #unsaved = new Set<Tile>();
   #changedSinceSave = 0;
+  /** The epoch that is built next. Written by `apply` and `open`. */
+  #nextEpoch: number;
 
-  private constructor(reads: Reads) {
+  private constructor(reads: Reads, nextEpoch: number) {
     this.#reads = reads;
+    this.#nextEpoch = nextEpoch;
   }
 
   /** What a new database holds: an empty first tile, saved at epoch 0. */
@@ -94,7 +101,7 @@ export class MapWriter {
    * comes out as `root`.
    */
   static async open(reads: Reads, epoch: number, root: Hash): Promise<MapWriter> {
-    const writer = new MapWriter(reads);
+    const writer = new MapWriter(reads, epoch + 1);
     await writer.#restoreTop(epoch);
     const expected = new Int32Array(HASH_WORDS);
     setHashWords(expected, 0, root, 0);
@@ -170,6 +177,7 @@ export class MapWriter {
     const proof = new BatchProver((tile, slot) => this.#below(tile, slot)).prove(this.#first(), encoded);
     if (leaves.length > 0) this.#update(this.#first(), encoded, update);
     this.#forgetOldest();
+    this.#nextEpoch = time.epoch + 1;
     this.#changedSinceSave += leaves.length;
     if (time.isSettling || this.#changedSinceSave >= SAVE_TOP_AFTER) this.#saveTop(update);
     return {
@@ -189,11 +197,14 @@ export class MapWriter {
 
   /** `touched`: slots that differ from the epoch before already. */
   #update(tile: Tile, leaves: readonly Uint8Array[], update: Update, touched: number[] = []): void {
+    // A tile that was made just now has no hashes yet, and those of one that was just read were just computed.
+    if (touched.length === 0 && tile.readBefore < update.time.epoch - FRESH_EPOCHS) checkPaths(tile, leaves);
     const below = new Map<number, Uint8Array[]>();
     for (const leaf of leaves) this.#place(tile, leaf, touched, below, update);
-    for (const [slot, own] of below) this.#updateBelow(tile, slot, own, update);
+    const links = [...below].map(([slot, own]) => ({ slot, child: this.#updateBelow(tile, slot, own, update) }));
     markChanged(touched);
     rehashChanged(tile);
+    for (const { slot, child } of links) checkTile(child, tile.hashes, slot * HASH_WORDS);
     const isTop = tile.depth < TOP_DEPTH;
     checkChanged(tile, changed, isTop ? undefined : this.#write(tile, update));
     if (!isTop) return;
@@ -221,16 +232,12 @@ export class MapWriter {
     else list.push(leaf);
   }
 
-  #updateBelow(tile: Tile, slot: number, leaves: readonly Uint8Array[], update: Update): void {
-    if (tile.kinds[slot] === LINK) {
-      const child = this.#below(tile, slot);
-      this.#update(child, leaves, update);
-      tile.setLink(slot, child.hashes, HASH_WORDS);
-      return;
-    }
-    const child = this.#makeBelow(tile, slot);
-    this.#update(child, leaves, update, [2, 3]);
+  #updateBelow(tile: Tile, slot: number, leaves: readonly Uint8Array[], update: Update): Tile {
+    const isThere = tile.kinds[slot] === LINK;
+    const child = isThere ? this.#below(tile, slot) : this.#makeBelow(tile, slot);
+    this.#update(child, leaves, update, isThere ? [] : [2, 3]);
     tile.setLink(slot, child.hashes, HASH_WORDS);
+    return child;
   }
 
   /** A tile below an edge leaf, which moves into it. */
@@ -280,6 +287,7 @@ export class MapWriter {
     if (depth < TOP_DEPTH) return parseTile(prefix, depth, bytes);
     const tile = parseTile(prefix, depth, bytes, this.#spare.pop());
     tile.stored = bytes;
+    tile.readBefore = this.#nextEpoch;
     return tile;
   }
 

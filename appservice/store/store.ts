@@ -17,6 +17,13 @@ export class IntegrityError extends Error {
   }
 }
 
+/** What is computed twice came out differently, so that nothing was signed: what is on disk is sound. */
+export function differs(what: string): IntegrityError {
+  return new IntegrityError(
+    `${what} came out differently the second time: the memory or the processor of this machine is faulty. Next: test them, or run the log on another machine; nothing was signed, and what is on disk is sound, as matrix-ckv fsck shows`,
+  );
+}
+
 /** There is no database where one is expected. None is ever made in its place. */
 export class NoDataError extends Error {
   /** sysexits.h EX_CONFIG: starting again changes nothing. */

@@ -79,7 +79,11 @@ async function watch(child: ChildProcess, meddle: LifeOptions["meddle"]): Promis
   const hangs = setTimeout(() => {
     killGroup(child);
   }, HANGS_AFTER_MS);
-  const meddled = meddle?.(child, () => Ledger.parse(said));
+  const meddled = meddle?.(child, () => Ledger.parse(said)).catch((error: unknown) => {
+    killGroup(child);
+    throw error;
+  });
+  meddled?.catch(() => undefined);
   const end = await ended;
   clearTimeout(hangs);
   await meddled;

@@ -88,7 +88,7 @@ class Model {
     if (anchored !== head.note) {
       const { size } = openCheckpoint(anchored, parseVkey(this.#log.configuration.log_key));
       assert.equal(size, head.epoch, "the anchor is at most one epoch behind");
-      await anchor.replace(anchored, head.note);
+      anchor.replace(anchored, head.note);
     }
     return LogWriter.open({
       ...this.#opened,
@@ -131,8 +131,8 @@ class Model {
   #crashingAnchor(anchor: Anchor): Anchor {
     return {
       read: () => anchor.read(),
-      replace: async (before, after) => {
-        await anchor.replace(before, after);
+      replace: (before, after) => {
+        anchor.replace(before, after);
         if (this.#crash === "after-anchor") throw new Crashed();
       },
     };

@@ -167,6 +167,44 @@ describe("the map in tiles", () => {
     maps.check([index, sha256(utf8("second")), sha256(utf8("none"))]);
   });
 
+  it("builds on no hash and no leaf of which a bit flipped in memory since it was checked", async () => {
+    const indices = Array.from({ length: 12 }, (_, i) => sha256(utf8(`${i}`)));
+    await maps.closeEpoch(indices, false);
+    const [tile] = maps.writer.top;
+    const target = indices[0]!;
+    const path: number[] = [];
+    for (let slot = tile!.slotOf(target); slot >= 1; slot >>= 1) path.push(slot);
+    const needed = path
+      .flatMap((slot) => (slot > 1 ? [slot, slot ^ 1] : [slot]))
+      .filter((slot) => tile!.kinds[slot]! > 0);
+    assert(needed.length > 4);
+    const refused = async (): Promise<void> => {
+      const root = tile!.hashAt(1);
+      await assert.rejects(maps.closeEpoch([target], false), {
+        name: "IntegrityError",
+        message: /came out differently/,
+      });
+      maps.epoch -= 1;
+      assert.deepEqual(tile!.hashAt(1), root, "nothing was changed");
+    };
+    for (const slot of needed) {
+      for (let bit = 0; bit < 256; bit += 5) {
+        tile!.hashes[8 * slot + (bit >> 5)]! ^= 1 << (bit & 31);
+        await refused();
+        tile!.hashes[8 * slot + (bit >> 5)]! ^= 1 << (bit & 31);
+      }
+    }
+    const leaf = tile!.leaves[path[0]!]!;
+    for (let bit = 0; bit < 72 * 8; bit += 7) {
+      // A bit of the index that leads elsewhere is no longer this leaf's, and the one found is a damaged neighbour.
+      leaf[bit >> 3]! ^= 1 << (bit & 7);
+      await refused();
+      leaf[bit >> 3]! ^= 1 << (bit & 7);
+    }
+    maps.writer = await MapWriter.open(maps.store, maps.epoch, maps.tree.root);
+    await maps.closeEpoch([target], false);
+  });
+
   it("refuses to open with another root than the signed one", async () => {
     await maps.closeEpoch([sha256(utf8("a")), sha256(utf8("b"))], false);
     await assert.rejects(MapWriter.open(maps.store, maps.epoch, sha256(utf8("other"))), IntegrityError);
