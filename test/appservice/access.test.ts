@@ -11,6 +11,7 @@ import { createApiServer } from "../../appservice/http-api.ts";
 import { Sessions } from "../../appservice/sessions.ts";
 import type { RunningLog } from "../../appservice/sequencer.ts";
 import type { Transaction } from "../../appservice/transaction.ts";
+import { DAY_MS } from "../../shared/parameters.ts";
 import { OwnLog } from "../support/own-log.ts";
 import { freePort } from "../support/port.ts";
 import { TestUser } from "../support/test-user.ts";
@@ -280,9 +281,13 @@ describe("bounds on one user", function () {
         const user = new TestUser(userId, `D${devices}`);
         return sequencer.submit({ userId, entry: user.entry(), observedMs: log.clock.now() });
       };
-      const flood = Array.from({ length: 100 }, (_, i) => submit("@mallory:example.org", i));
-      const refused = submit("@mallory:example.org", 100);
-      const bob = submit("@bob:example.org", 0);
+      // Both are known already, so that nobody waits for the proof of an index; and a day has begun, and its first epoch.
+      await log.clock.runUntil(Promise.all([submit("@mallory:example.org", 0), submit("@bob:example.org", 0)]));
+      log.clock.advance(DAY_MS);
+      await log.clock.runUntil(submit("@carol:example.org", 0));
+      const flood = Array.from({ length: 100 }, (_, i) => submit("@mallory:example.org", i + 1));
+      const refused = submit("@mallory:example.org", 101);
+      const bob = submit("@bob:example.org", 1);
       await assert.rejects(refused, { name: "OverloadedError" });
       const { epoch } = await log.clock.runUntil(bob);
       const epochs = (await log.clock.runUntil(Promise.all(flood))).map((merged) => merged.epoch);
