@@ -19,7 +19,6 @@ import {
   openProvenLeaf,
   withoutKnownRoot,
 } from "../shared/proofs/evidence.ts";
-import type { AcceptedLeaf } from "../shared/proofs/settling.ts";
 import { VerdictError } from "../shared/verdict-codes.ts";
 import type { Clock } from "./clock.ts";
 import { acceptedLeaf } from "./contact-memory.ts";
@@ -134,7 +133,7 @@ export class Gossip {
 
   /** Whether what the contact is shown about this account is what this account knows of itself. */
   async #isKnown(about: NonNullable<HeadContent["about"]>): Promise<boolean> {
-    const own = await this.#options.accepted(this.#options.client.getSafeUserId());
+    const own = await this.#own(0);
     if (own === undefined) return !about.enrolled;
     return about.n === own.state.n && about.history_root === own.state.root;
   }
@@ -158,14 +157,14 @@ export class Gossip {
     });
   }
 
-  /** The own leaf, looked up again if the one accepted is older than an epoch: only a later one shows what it lacks. */
-  async #ownLeafBy(epoch: number): Promise<AcceptedLeaf | undefined> {
+  /** The own account, looked up again if none of this epoch is accepted: only a later one shows what it lacks. */
+  async #own(epoch: number): Promise<Standing | undefined> {
     const { client, accepted, checkOwn } = this.#options;
     const userId = client.getSafeUserId();
     const known = await accepted(userId);
-    if (known !== undefined && known.state.epoch < epoch) await checkOwn();
-    const own = await accepted(userId);
-    return own === undefined ? undefined : acceptedLeaf(own.state);
+    if (known !== undefined && known.state.epoch >= epoch) return known;
+    await checkOwn();
+    return await accepted(userId);
   }
 
   /** A proven leaf about this account that contradicts the one shown here: two people are shown different things. */
@@ -175,15 +174,18 @@ export class Gossip {
     if (view === undefined) return;
     try {
       const theirs = openProvenLeaf(proof, parseVkey(view.logKey));
-      const mine = await this.#ownLeafBy(theirs.record.epoch);
-      if (mine === undefined) return;
+      const own = await this.#own(theirs.record.epoch);
+      if (own === undefined) return;
+      const mine = acceptedLeaf(own.state);
       if (!equalBytes(theirs.index, decodeUnpadded(mine.proven.index))) return;
       const isLater = theirs.record.epoch >= mine.epoch;
       const conflict = isLater ? leafConflict(mine, theirs.leaf) : theirs.leaf && leafConflict(theirs.leaf, mine);
       const [earlier, later] = isLater ? [mine.proven, proof] : [proof, mine.proven];
       // Where the two alone don't exclude each other, the path between them may.
       const path =
-        conflict === undefined ? await view.historyPath(client.getSafeUserId(), mine, theirs.leaf?.n) : undefined;
+        conflict === undefined
+          ? await view.historyPath(client.getSafeUserId(), mine.n, theirs.leaf?.n ?? 0)
+          : undefined;
       if (path !== undefined && (path.length === 0 || isJoined(mine, theirs.leaf, path))) return;
       const { evidence } = attemptEvidence(() => createLeafEvidence(view.logKey, earlier, later, path));
       const proven =

@@ -173,6 +173,7 @@ export class ContactKeyVerification {
       client,
       transport: { fetch, clock },
       storage,
+      random: this.#random,
       policy: options.policy?.quorum === undefined ? undefined : parsePolicy(options.policy.quorum),
       pins: options.pins ?? {},
       pinnedElsewhere: (server) => state.all("head").findLast((head) => head.server === server)?.logKey,

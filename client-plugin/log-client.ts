@@ -23,6 +23,7 @@ import {
   parseConsistencyAnswer,
   parseEnrolmentAnswer,
   parseLookupAnswer,
+  parseLookupsAnswer,
   parseRefreshAnswer,
   parseSessionAnswer,
   parseSettledAnswer,
@@ -34,6 +35,7 @@ import {
 import type { Clock } from "./clock.ts";
 import { isNotFound } from "./matrix.ts";
 import type { ClientLike } from "./matrix.ts";
+import { othersTurn } from "./slices.ts";
 
 /** Why nothing came back; each is a code of codes.md and never an accusation. */
 export type ServiceFailureReason = "offline" | "busy" | "refused-by-service";
@@ -60,12 +62,20 @@ const MAX_BODY_BYTES = 262_144;
 /** Versions asked for at a time, and what so many entries at their limit take. */
 export const VERSIONS_PER_PAGE = 8;
 const MAX_VERSIONS_BYTES: number = VERSIONS_PER_PAGE * 147_456;
+/** Users asked about at a time. Where they have more to say than `MAX_VERSIONS_BYTES` they are asked about one by one. */
+export const USERS_PER_LOOKUP = 100;
 /** Tiles, notes, configurations, sessions, well-known. */
 const MAX_SMALL_BYTES = 65_536;
 const MAX_JSON_DEPTH = 32;
-const MAX_JSON_VALUES = 1_024;
+const MAX_JSON_VALUES = 4_096;
 /** A session is renewed this long before it ends. */
 const SESSION_MARGIN_MS = 30_000;
+
+/** Somebody who wants to know about a user. */
+interface Asked {
+  readonly userId: string;
+  readonly answer: (answer: Promise<LookupAnswer>) => void;
+}
 
 export interface Transport {
   readonly fetch: Fetch;
@@ -199,6 +209,9 @@ export class LogClient {
   /** The current session; replaced when it ends or the service forgets it. */
   #session: { token: string; endsMs: number } | undefined;
   #opening: Promise<string> | undefined;
+  /** Lookups that wait for the one on its way. */
+  readonly #asked: Asked[] = [];
+  #isAnswering = false;
 
   constructor(url: string, transport: Transport, openIdToken: () => Promise<object>) {
     this.url = url;
@@ -206,9 +219,50 @@ export class LogClient {
     this.#openIdToken = openIdToken;
   }
 
+  /** What the log says about a user. Whoever asks while an answer is on its way is asked about together with the others. */
   async lookup(userId: string): Promise<LookupAnswer> {
+    return await new Promise((answer) => {
+      this.#asked.push({ userId, answer });
+      if (!this.#isAnswering) void this.#answerAll();
+    });
+  }
+
+  async #answerAll(): Promise<void> {
+    this.#isAnswering = true;
+    for (let asked = this.#asked.splice(0, USERS_PER_LOOKUP); asked.length > 0;) {
+      const together = this.#lookups(asked.map(({ userId }) => userId));
+      for (const { userId, answer } of asked) {
+        const part = together.then(async (found) => found?.(userId) ?? (await this.#lookupOne(userId)));
+        answer(part);
+        await part.catch(() => undefined);
+        await othersTurn();
+      }
+      asked = this.#asked.splice(0, USERS_PER_LOOKUP);
+    }
+    this.#isAnswering = false;
+  }
+
+  async #lookupOne(userId: string): Promise<LookupAnswer> {
     return await this.#write("POST", "/v1/lookup", { user_id: userId }, parseLookupAnswer);
   }
+
+  /** Several users in one answer; undefined where they must be asked about one by one, so that none spoils the others. */
+  async #lookups(userIds: readonly string[]): Promise<((userId: string) => LookupAnswer | undefined) | undefined> {
+    if (userIds.length === 1) return undefined;
+    try {
+      const body = { user_ids: [...new Set(userIds)] };
+      const { head, users } = await this.#write("POST", "/v1/lookups", body, parseLookupsAnswer, MAX_VERSIONS_BYTES);
+      return (userId) => {
+        const user = users[userId];
+        return user && { head, user };
+      };
+    } catch (error) {
+      const isRefused = error instanceof ServiceFailure && error.reason === "refused-by-service";
+      if (isRefused || error instanceof VerificationError) return undefined;
+      throw error;
+    }
+  }
+
   async settled(userId: string, epoch: number): Promise<SettledAnswer> {
     return await this.#write("POST", "/v1/settled", { user_id: userId, epoch }, parseSettledAnswer);
   }

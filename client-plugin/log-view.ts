@@ -17,7 +17,14 @@ import type { EpochRecord } from "../shared/log/epoch-record.ts";
 import { epochLeafHash, parseEpochRecord } from "../shared/log/epoch-record.ts";
 import { checkPolicy } from "../shared/log/policy.ts";
 import type { Policy } from "../shared/log/policy.ts";
-import { entryTile, hashReaderFromTiles, parseEntryBundle, tilePath, tilesForInclusion } from "../shared/log/tiles.ts";
+import {
+  entryTile,
+  hashReaderFromTiles,
+  parseEntryBundle,
+  tilePath,
+  tilesForConsistency,
+  tilesForInclusion,
+} from "../shared/log/tiles.ts";
 import { proveInclusion, verifyInclusion } from "../shared/merkle/inclusion.ts";
 import { LOG_DOMAINS } from "../shared/merkle/tree.ts";
 import { decodePath, encodePath } from "../shared/messages.ts";
@@ -117,6 +124,7 @@ export interface LogViewOptions {
   readonly memory: LogMemory;
   readonly storage: Storage;
   readonly clock: Clock;
+  readonly random: (length: number) => Uint8Array;
   /** The client's own; undefined: it demands nothing. */
   readonly policy: Policy | undefined;
   /** Called with each head that became the newest. */
@@ -173,8 +181,8 @@ export class LogView {
     return this.#options.memory.newest;
   }
 
-  /** A complete lookup of one user. */
-  async lookup(userId: string, known: KnownOfUser = {}): Promise<Looked> {
+  /** A complete lookup of one user. `known` is left out where it is not the one that follows a user's history. */
+  async lookup(userId: string, known?: KnownOfUser): Promise<Looked> {
     const { onDoubt, serverName } = this.#options;
     try {
       const looked = await this.#lookup(userId, known);
@@ -188,7 +196,7 @@ export class LogView {
     }
   }
 
-  async #lookup(userId: string, known: KnownOfUser): Promise<Looked> {
+  async #lookup(userId: string, known: KnownOfUser | undefined): Promise<Looked> {
     const { client } = this.#options;
     checkAuthority(this.#key, userId);
     const first = await client.lookup(userId);
@@ -197,9 +205,12 @@ export class LogView {
     const answer = isBehind ? await client.lookup(userId) : first;
     const head = await this.#inOrder(async () => await this.#head(answer.head));
     const settling = await this.#settling(head, answer.user.settling.epoch);
-    const accepted = this.#carried(known.accepted);
-    const path = await this.historyPath(userId, accepted, answer.user.leaf?.n);
-    const acceptedBySettling = this.#carried(known.acceptedBy?.(settling.record.epoch));
+    const accepted = this.#carried(known?.accepted);
+    const n = answer.user.leaf?.n ?? 0;
+    // Only who follows nobody's history yet could be told from others by what it does not ask.
+    const from = accepted?.n ?? (known === undefined ? n : this.#earlierThan(n));
+    const path = await this.historyPath(userId, from, n);
+    const acceptedBySettling = this.#carried(known?.acceptedBy?.(settling.record.epoch));
     const index = this.#indices.get(userId);
     await checkSignaturesAhead(answer.user.leaf?.entry);
     const looked = verifyUser(head, { path, settling, index, accepted, acceptedBySettling }, userId, answer.user);
@@ -421,7 +432,7 @@ export class LogView {
     const opened = inStep("head-signature", () => openCheckpoint(part.checkpoint, this.#key));
     const head = signedHead(part.checkpoint, opened);
     const newest = this.#newest();
-    const path = newest === undefined ? [] : await this.#pathBetween(newest, head);
+    const path = newest === undefined ? await this.#cover(head) : await this.#pathBetween(newest, head);
     const next = await this.#newConfiguration(part);
     const known = {
       logKey: this.#key,
@@ -499,6 +510,14 @@ export class LogView {
       }
       throw error;
     }
+  }
+
+  /** Asks for the tiles that somebody with an earlier head would need, whatever comes back: no head is known here yet. */
+  async #cover({ size }: SignedHead): Promise<readonly Uint8Array[]> {
+    const earlier = this.#earlierThan(size);
+    const tiles = earlier < size ? tilesForConsistency(earlier, size) : [];
+    await Promise.allSettled(tiles.map((tile) => readTile((path) => this.#tile(path), tile)));
+    return [];
   }
 
   /** Full tiles never change: those read last are kept. */
@@ -582,10 +601,16 @@ export class LogView {
     }
   }
 
-  /** The history path between what was accepted and what is shown, either way round. Proves nothing by itself. */
-  async historyPath(userId: string, accepted: AcceptedLeaf | undefined, n: number | undefined): Promise<Uint8Array[]> {
-    if (accepted === undefined || n === undefined || accepted.n === n) return [];
-    const [from, to] = accepted.n < n ? [accepted.n, n] : [n, accepted.n];
+  /** A point in a row of so many before its end, likelier near to it than far: for who knows none, and won't let on. */
+  #earlierThan(size: number): number {
+    const [byte = 0] = this.#options.random(1);
+    return size < 2 ? size : size - Math.floor((size - 1) ** (byte / 256));
+  }
+
+  /** The history path between two versions, either way round. Proves nothing by itself. */
+  async historyPath(userId: string, one: number, other: number): Promise<Uint8Array[]> {
+    const [from, to] = one < other ? [one, other] : [other, one];
+    if (from === to || from === 0) return [];
     try {
       const { proof } = await this.#options.client.historyConsistency(userId, from, to);
       return inStep("history-unproven", () => decodePath(proof));

@@ -20,6 +20,7 @@ export interface LogsOptions {
   readonly client: ClientLike;
   readonly transport: Transport;
   readonly storage: Storage;
+  readonly random: (length: number) => Uint8Array;
   readonly policy: Policy | undefined;
   /** Logs the host knows beforehand, by server name. */
   readonly pins: Readonly<Record<string, { readonly service_url: string; readonly log_key: string }>>;
@@ -92,7 +93,7 @@ export class Logs implements LogViews {
 
   /** A log that moved properly starts anew; what was accepted about users holds across. */
   #view(serverName: string, wellKnown: WellKnown, memory: LogMemory | undefined): LogView {
-    const { client, transport, storage, policy, onHead } = this.#options;
+    const { client, transport, storage, random, policy, onHead } = this.#options;
     const service = new LogClient(wellKnown.service_url, transport, async () => await client.getOpenIdToken());
     const isSame = memory?.wellKnown.log_key === wellKnown.log_key;
     const fresh = { wellKnown, configurations: {}, pending: [], moved: memory !== undefined };
@@ -101,7 +102,7 @@ export class Logs implements LogViews {
     const onDoubt = (server: string): void => {
       this.#doubt(server);
     };
-    return new LogView({ serverName, client: service, memory: kept, storage, clock, policy, onHead, onDoubt });
+    return new LogView({ serverName, client: service, memory: kept, storage, clock, random, policy, onHead, onDoubt });
   }
 
   /** Where the log is now, held against what is pinned. A discovery that can't be made leaves what was known. */

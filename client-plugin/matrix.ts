@@ -190,7 +190,6 @@ function onlyKeyOf(object: CrossSigningKeyLike | undefined): string | undefined 
 /** The parts of the Rust `OlmMachine` used where the SDK has no public method. TypeScript-private, present at run time. */
 interface MachineLike {
   readonly userId?: { constructor: new (id: string) => object };
-  sign?(message: string): Promise<{ asJSON(): string }>;
   exportCrossSigningKeys?(): Promise<Record<string, unknown> | undefined>;
   getIdentity?(userId: object): Promise<{ masterKey: string; selfSigningKey: string } | undefined>;
   updateTrackedUsers?(userIds: object[]): Promise<void>;
@@ -218,46 +217,21 @@ async function identityFromMachine(
 }
 
 /**
- * Signs canonical JSON with a cached private master key and no prompt. Returns the unpadded base64 signature, or
- * undefined where the SDK does not expose the machine or does not have the key at hand.
- */
-export async function signWithCachedMaster(
-  client: ClientLike,
-  masterKey: string,
-  canonical: string,
-): Promise<string | undefined> {
-  const machine = machineOf(cryptoOf(client));
-  if (machine?.sign === undefined) return undefined;
-  const signatures = JSON.parse((await machine.sign(canonical)).asJSON()) as Record<string, Record<string, unknown>>;
-  const signature = signatures[client.getSafeUserId()]?.[`ed25519:${masterKey}`];
-  return typeof signature === "string" ? signature : undefined;
-}
-
-/**
- * Makes encryption follow a user's devices now, as it would with the first message, so that what it will use can be
- * checked before. Where the SDK does not expose the machine, that waits for the first message.
- */
-export async function trackUser(client: ClientLike, userId: string): Promise<void> {
-  const crypto = cryptoOf(client);
-  const machine = machineOf(crypto);
-  if (machine?.userId === undefined || machine.updateTrackedUsers === undefined) return;
-  await machine.updateTrackedUsers([new machine.userId.constructor(userId)]);
-  const manager = (crypto as { outgoingRequestsManager?: { doProcessOutgoingRequests?(): Promise<void> } })
-    .outgoingRequestsManager;
-  await manager?.doProcessOutgoingRequests?.();
-}
-
-/**
- * Has the crypto store ask for a user's keys now, although nobody has told it of a change. Where the SDK does not expose
- * the machine, it learns of the change when the homeserver says so.
+ * Makes encryption follow a user's devices, as it would with the first message, and ask for them now, so that what it will
+ * use can be checked before. Where the SDK does not expose the machine, that waits for the first message.
  */
 export async function fetchKeys(client: ClientLike, userId: string): Promise<void> {
   const crypto = cryptoOf(client);
   const machine = machineOf(crypto);
-  if (machine?.userId === undefined || machine.queryKeysForUsers === undefined) return;
-  const processor = (crypto as { outgoingRequestProcessor?: { makeOutgoingRequest?(request: object): Promise<void> } })
-    .outgoingRequestProcessor;
-  await processor?.makeOutgoingRequest?.(machine.queryKeysForUsers([new machine.userId.constructor(userId)]));
+  if (machine?.userId === undefined) return;
+  const { constructor: UserId } = machine.userId;
+  await machine.updateTrackedUsers?.([new UserId(userId)]);
+  const request = machine.queryKeysForUsers?.([new UserId(userId)]);
+  const { outgoingRequestProcessor: processor } = crypto as {
+    outgoingRequestProcessor?: { makeOutgoingRequest?(request: object): Promise<void> };
+  };
+  // A request that fails is the SDK's to repeat.
+  if (request !== undefined) await processor?.makeOutgoingRequest?.(request).catch(() => undefined);
 }
 
 /** Names of the private cross-signing keys in secret storage (Matrix specification, "Secret storage"). */

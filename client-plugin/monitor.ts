@@ -42,8 +42,8 @@ export interface MonitorOptions {
 
 /** Every watched user is checked at least this often. */
 const CHECK_EVERY_MS = HOUR_MS;
-/** Checks that run at the same time. */
-const MAX_CHECKS_AT_ONCE = 4;
+/** Checks that run at the same time: what they ask a log is asked together. */
+const MAX_CHECKS_AT_ONCE = 100;
 /** Users watched at most; the rest is checked when somebody looks. */
 const MAX_WATCHED = 2_000;
 const SHORT_KEY_CHARACTERS = 8;

@@ -3,10 +3,9 @@
  * The statement is signed by the master key: with the private key the SDK has at hand, or, after a user's own action,
  * with the one from secret storage.
  */
-import { verifyEd25519 } from "../shared/crypto/ed25519.ts";
 import { continuesMessage, statementMessage, unsignedStatement } from "../shared/directory/statement.ts";
 import type { StatementTerms } from "../shared/directory/statement.ts";
-import { canonicalJson, decodeUnpadded, encodeUnpadded, equalBytes, fromUtf8, utf8 } from "../shared/encoding.ts";
+import { canonicalJson, decodeUnpadded, encodeUnpadded, equalBytes, utf8 } from "../shared/encoding.ts";
 import type { Statement } from "../shared/messages.ts";
 import { MATRIX_NAMES } from "../shared/messages.ts";
 import { serverOfUser } from "../shared/messages.ts";
@@ -14,7 +13,7 @@ import type { Clock } from "./clock.ts";
 import { ServiceFailure } from "./log-client.ts";
 import type { LogView, LogViews, Looked } from "./log-view.ts";
 import type { ClientLike } from "./matrix.ts";
-import { cachedPrivateKey, readStore, signWithCachedMaster, storedPrivateKey } from "./matrix.ts";
+import { cachedPrivateKey, readStore, storedPrivateKey } from "./matrix.ts";
 import { openPrivateKey } from "./private-key.ts";
 import type { PrivateKey } from "./private-key.ts";
 import { masterOf } from "./seen-keys.ts";
@@ -118,29 +117,22 @@ export class OwnKeys {
   }
 
   async #sign(masterKey: Uint8Array, terms: StatementTerms): Promise<Statement> {
-    const { client } = this.#options;
-    const unsigned = unsignedStatement(masterKey, terms);
-    const message = statementMessage(unsigned);
-    const cached = await signWithCachedMaster(client, encodeUnpadded(masterKey), fromUtf8(message));
-    const signature = cached ?? (await this.#signWithSecret(masterKey, message));
-    verifyEd25519(masterKey, message, decodeUnpadded(signature));
-    return { ...unsigned, signature };
-  }
-
-  async #signWithSecret(masterKey: Uint8Array, message: Uint8Array): Promise<string> {
     const key = await this.#privateMaster(encodeUnpadded(masterKey));
     if (key === undefined) {
       throw new Error("your identity's private key is not at hand: unlock secret storage, or use a verified device");
     }
-    return encodeUnpadded(await key.sign(message));
+    const unsigned = unsignedStatement(masterKey, terms);
+    return { ...unsigned, signature: encodeUnpadded(await key.sign(statementMessage(unsigned))) };
   }
 
   /** The private half of this master key, from the SDK or, where the user unlocks it, from secret storage. */
   async #privateMaster(masterKey: string): Promise<PrivateKey | undefined> {
-    const { client } = this.#options;
-    const seed = (await cachedPrivateKey(client, "master")) ?? (await storedPrivateKey(client, "master"));
-    const key = seed === undefined ? undefined : await openPrivateKey(seed);
-    return key !== undefined && encodeUnpadded(key.publicKey) === masterKey ? key : undefined;
+    for (const read of [cachedPrivateKey, storedPrivateKey]) {
+      const seed = await read(this.#options.client, "master");
+      const key = seed === undefined ? undefined : await openPrivateKey(seed);
+      if (key !== undefined && encodeUnpadded(key.publicKey) === masterKey) return key;
+    }
+    return undefined;
   }
 
   /** Looks the own account up until it is as wanted. */

@@ -34,7 +34,7 @@ export async function checkSignaturesAhead(entry: string | undefined): Promise<v
 }
 
 /** Resolves once everything else that is due has had its turn. Timers would wait for milliseconds where tabs are hidden. */
-async function othersTurn(): Promise<void> {
+export async function othersTurn(): Promise<void> {
   const { port1, port2 } = new MessageChannel();
   await new Promise<void>((resolve) => {
     port1.onmessage = () => {

@@ -20,7 +20,7 @@ import { judge } from "./judge.ts";
 import { ServiceFailure, VERSIONS_PER_PAGE } from "./log-client.ts";
 import type { KnownOfUser, LogView, LogViews, Looked } from "./log-view.ts";
 import type { ClientLike, StoreKeys } from "./matrix.ts";
-import { readStore, trackUser } from "./matrix.ts";
+import { fetchKeys, readStore } from "./matrix.ts";
 import type { Outcome } from "./monitor.ts";
 import { checkPromises, nextPromiseMs } from "./promises.ts";
 import { keysOfEntry, keysOfStore, noteSeen } from "./seen-keys.ts";
@@ -83,7 +83,7 @@ export class Verifier {
     const store = await readStore(client, userId);
     if (store.tracked || this.#tracked.has(userId) || sharedRooms(client, userId).length === 0) return store;
     this.#tracked.add(userId);
-    await trackUser(client, userId);
+    await fetchKeys(client, userId);
     return await readStore(client, userId);
   }
 

@@ -1,6 +1,6 @@
 /** A Matrix client whose crypto store a test fills at will, and a server that passes to-device messages on. */
-import { publicKeyOf, signEd25519 } from "../../shared/crypto/ed25519.ts";
-import { encodeUnpadded, utf8 } from "../../shared/encoding.ts";
+import { publicKeyOf } from "../../shared/crypto/ed25519.ts";
+import { encodeUnpadded } from "../../shared/encoding.ts";
 import type {
   ClientLike,
   CryptoLike,
@@ -237,12 +237,6 @@ export class FakeClient implements ClientLike {
     const machine = {
       userId: new FakeUserId(this.me.userId),
       queryKeysForUsers: ([userId]: FakeUserId[]) => userId,
-      sign: async (message: string) => {
-        const signature = encodeUnpadded(signEd25519(this.me.masterSeed, utf8(message)));
-        const keyId = `ed25519:${encodeUnpadded(this.me.masterKey)}`;
-        const signatures = this.hasPrivateKeys ? { [keyId]: signature } : {};
-        return await Promise.resolve({ asJSON: () => JSON.stringify({ [this.me.userId]: signatures }) });
-      },
       exportCrossSigningKeys: async () => {
         const keys = {
           masterKey: encodeUnpadded(this.me.masterSeed),

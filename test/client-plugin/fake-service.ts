@@ -5,7 +5,7 @@ import { epochLeafHash } from "../../shared/log/epoch-record.ts";
 import { TILE_WIDTH, encodeEntryBundle, parseTilePath } from "../../shared/log/tiles.ts";
 import { LOG_DOMAINS, hashReaderOf } from "../../shared/merkle/tree.ts";
 import { encodePath } from "../../shared/messages.ts";
-import type { PromisePart, Statement } from "../../shared/messages.ts";
+import type { LookupAnswer, PromisePart, Statement } from "../../shared/messages.ts";
 import type { TestLog } from "../support/test-log.ts";
 
 type Handler = (body: Record<string, unknown>, path: string) => unknown;
@@ -81,6 +81,8 @@ export class FakeService {
         return { session: "s", user_id: "@alice:example.org", expires_in_ms: 3_600_000 };
       case "/v1/lookup":
         return log.lookup(userId, size);
+      case "/v1/lookups":
+        return this.#lookups(body["user_ids"] as string[]);
       case "/v1/settled":
         return log.settled(userId, Number(body["epoch"]), size);
       case "/v1/history/consistency":
@@ -108,6 +110,18 @@ export class FakeService {
     if (path.startsWith("/v1/configuration/")) return this.#configuration(path.slice(18));
     if (path.startsWith("/log/tile/")) return this.#tile(path.slice(5), size);
     throw new Status(404);
+  }
+
+  /** As the one-by-one answers say, lies included. */
+  #lookups(userIds: readonly string[]): object {
+    const lie = this.lies.get("/v1/lookup");
+    const one = (userId: string): LookupAnswer =>
+      (lie?.({ user_id: userId }, "/v1/lookup") as LookupAnswer | undefined) ??
+      this.log.lookup(userId, this.size ?? this.log.size);
+    const answers = userIds.map((userId) => [userId, one(userId)] as const);
+    const users = Object.fromEntries(answers.map(([userId, { user }]) => [userId, user]));
+    const [[, first] = []] = answers;
+    return { head: first?.head, settling_epoch: first?.user.settling.epoch, users };
   }
 
   #configuration(hash: string): string {

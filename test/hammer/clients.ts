@@ -3,7 +3,7 @@
  * every check a client has; now and then two of them compare heads, ask for a promise, or read a history. The meter looks
  * at everybody whose keys changed, once a second, until a verified answer shows the new device.
  */
-import { randomInt } from "node:crypto";
+import { randomBytes, randomInt } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { systemClock } from "../../client-plugin/clock.ts";
 import { consistencyPath, signedHead } from "../../client-plugin/heads.ts";
@@ -129,6 +129,7 @@ class Reader {
       memory: { wellKnown, configurations: {}, pending: [] },
       storage: new MemoryStorage(),
       clock: systemClock,
+      random: randomBytes,
       policy: undefined,
       onHead: () => undefined,
       onDoubt: () => undefined,

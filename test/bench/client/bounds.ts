@@ -4,6 +4,7 @@ import { runInNewContext } from "node:vm";
 import { LogClient, VERSIONS_PER_PAGE } from "../../../client-plugin/log-client.ts";
 import { LogView } from "../../../client-plugin/log-view.ts";
 import { MemoryStorage } from "../../../client-plugin/storage.ts";
+import { randomBytes } from "node:crypto";
 import { systemClock } from "../../../client-plugin/clock.ts";
 import { VerificationError } from "../../../shared/errors.ts";
 import { utf8 } from "../../../shared/encoding.ts";
@@ -63,6 +64,7 @@ function viewOf({ log }: FakeService, fetch: FakeService["fetch"]): LogView {
     memory: { wellKnown, configurations: {}, pending: [] },
     storage: new MemoryStorage(),
     clock: systemClock,
+    random: randomBytes,
     policy: undefined,
     onHead: () => undefined,
     onDoubt: () => undefined,
