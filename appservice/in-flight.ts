@@ -65,5 +65,6 @@ export class InFlightReads implements Reads {
 }
 
 function nameOf(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1");
+  const buffer = key instanceof Buffer ? key : Buffer.from(key.buffer, key.byteOffset, key.length);
+  return buffer.toString("latin1");
 }

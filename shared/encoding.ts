@@ -196,9 +196,8 @@ export class Reader {
 
   /** The next `count` bytes, copied. */
   bytes(count: number): Uint8Array {
-    if (count > this.remaining) throw malformed(`${count} bytes expected, ${this.remaining} left`);
-    this.#offset += count;
-    return this.#bytes.slice(this.#offset - count, this.#offset);
+    const at = this.#advance(count);
+    return this.#bytes.slice(at, at + count);
   }
 
   /** Nothing may be left. */
@@ -207,7 +206,17 @@ export class Reader {
   }
 
   #integer(width: 1 | 2 | 4): number {
-    return this.bytes(width).reduce((value, byte) => value * 256 + byte, 0);
+    const at = this.#advance(width);
+    let value = 0;
+    for (let i = at; i < at + width; i++) value = value * 256 + (this.#bytes[i] as number);
+    return value;
+  }
+
+  /** Takes `count` bytes and returns where they begin. */
+  #advance(count: number): number {
+    if (count > this.remaining) throw malformed(`${count} bytes expected, ${this.remaining} left`);
+    this.#offset += count;
+    return this.#offset - count;
   }
 }
 

@@ -1,7 +1,7 @@
 /** The batch proof of the map for auditors, straight from tiles: the bytes of `proveMapBatch` in the core, made faster. */
 import { bitAt } from "../../shared/map/map-proof.ts";
 import { HASH_WORDS, LEAF_CONTENT_BYTES, putHashBytes } from "./fixed-hash.ts";
-import { INNER, LEAF, LINK } from "./map-tiles.ts";
+import { INNER, LEAF, LINK, sameIndex } from "./map-tiles.ts";
 import type { Tile } from "./map-tiles.ts";
 
 /** Kinds of what a proof holds where a target ends or its path goes on. Protocol, "Map". */
@@ -49,7 +49,7 @@ export class BatchProver {
 
   #leaf(leaf: Uint8Array, targets: readonly Uint8Array[], start: number, end: number): void {
     for (let i = start; i < end; i++) {
-      if (Buffer.compare(leaf.subarray(0, 32), (targets[i] as Uint8Array).subarray(0, 32)) !== 0) continue;
+      if (!sameIndex(leaf, targets[i] as Uint8Array)) continue;
       this.#byte(OWN);
       return;
     }

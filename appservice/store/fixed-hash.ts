@@ -26,19 +26,21 @@ export function hashNode(words: Int32Array, left: number, right: number, out: In
   hashPair(MAP_NODE, words, left, right, out, outAt);
 }
 
-/** Writes the hash of a leaf of the map from its 72 bytes of content. */
-export function hashLeaf(content: Uint8Array, out: Int32Array, outAt: number): void {
-  mapLeaf.set(content.subarray(0, LEAF_CONTENT_BYTES), 1);
+/** Writes the hash of a leaf of the map from its 72 bytes of content, from `at` on in `bytes`. */
+export function hashLeaf(bytes: Uint8Array, at: number, out: Int32Array, outAt: number): void {
   state.set(INITIAL);
-  compressBytes(mapLeaf, 0);
-  compressBytes(mapLeaf, 64);
+  block[0] = (MAP_LEAF << 24) | (wordAt(bytes, at) >>> 8);
+  for (let i = 1; i < 16; i++) block[i] = wordAt(bytes, at + 4 * i - 1);
+  compressBlock(state, block, 0);
+  // The rest, then padding and length.
+  block.fill(0);
+  block[0] = wordAt(bytes, at + 63);
+  block[1] = wordAt(bytes, at + 67);
+  block[2] = ((bytes[at + 71] as number) << 24) | 0x80_00_00;
+  block[15] = (1 + LEAF_CONTENT_BYTES) * 8;
+  compressBlock(state, block, 0);
   out.set(state, outAt);
 }
-/** Two blocks: the domain and the content, then padding and length, which stay. */
-const mapLeaf = Buffer.alloc(128);
-mapLeaf[0] = MAP_LEAF;
-mapLeaf[73] = 0x80;
-mapLeaf.writeUInt32BE(73 * 8, 124);
 
 /** The hash of a node of a history over two hashes of 32 bytes. */
 export function hashHistoryNode(left: Uint8Array, right: Uint8Array): Uint8Array {
@@ -92,14 +94,16 @@ export function putHashBytes(bytes: Uint8Array, bytesAt: number, words: Int32Arr
 
 /** Writes 32 bytes, from `at` on in `bytes`, as words. */
 export function setHashWords(words: Int32Array, wordsAt: number, bytes: Uint8Array, at: number): void {
-  for (let i = 0; i < HASH_WORDS; i++) {
-    const from = at + 4 * i;
-    words[wordsAt + i] =
-      ((bytes[from] as number) << 24) |
-      ((bytes[from + 1] as number) << 16) |
-      ((bytes[from + 2] as number) << 8) |
-      (bytes[from + 3] as number);
-  }
+  for (let i = 0; i < HASH_WORDS; i++) words[wordsAt + i] = wordAt(bytes, at + 4 * i);
+}
+
+function wordAt(bytes: Uint8Array, at: number): number {
+  return (
+    ((bytes[at] as number) << 24) |
+    ((bytes[at + 1] as number) << 16) |
+    ((bytes[at + 2] as number) << 8) |
+    (bytes[at + 3] as number)
+  );
 }
 
 export function sameHash(a: Int32Array, aAt: number, b: Int32Array, bAt: number): boolean {

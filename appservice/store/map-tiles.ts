@@ -47,16 +47,16 @@ export function encodeLeaf({ index, n, historyRoot, position }: StoredLeaf): Uin
 }
 
 export function parseLeaf(bytes: Uint8Array): StoredLeaf {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, LEAF_BYTES);
   return {
     index: bytes.subarray(0, 32),
-    n: readU64(buffer, 32),
+    n: readU64(bytes, 32),
     historyRoot: bytes.subarray(40, 72),
-    position: readU64(buffer, 72),
+    position: readU64(bytes, 72),
   };
 }
 
-function sameIndex(leaf: Uint8Array, index: Hash): boolean {
+/** Whether both begin with the same 32 bytes. */
+export function sameIndex(leaf: Uint8Array, index: Uint8Array): boolean {
   for (let i = 0; i < 32; i++) if (leaf[i] !== index[i]) return false;
   return true;
 }
@@ -120,7 +120,7 @@ export class Tile {
   setLeaf(slot: number, leaf: Uint8Array): void {
     this.kinds[slot] = LEAF;
     this.leaves[slot] = leaf;
-    hashLeaf(leaf, this.hashes, slot * HASH_WORDS);
+    hashLeaf(leaf, 0, this.hashes, slot * HASH_WORDS);
   }
 
   setNone(slot: number): void {
@@ -247,8 +247,7 @@ function encodeNode(tile: Tile, slot: number, start: number): number {
 /** When the stored form of a tile was written, and where its earlier form is. */
 export function ageOfTile(bytes: Uint8Array): { readonly writtenIn: number; readonly copiedIn: number } {
   if (bytes.length < HEADER_BYTES) throw new IntegrityError("a tile of the map can't be read");
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  return { writtenIn: readU64(buffer, 0), copiedIn: readU64(buffer, 8) };
+  return { writtenIn: readU64(bytes, 0), copiedIn: readU64(bytes, 8) };
 }
 
 /** A tile from its stored form, all hashes computed. `spare`: a tile nobody uses, whose memory it takes. */
@@ -271,7 +270,7 @@ function parseNode(tile: Tile, slot: number, bytes: Uint8Array, start: number): 
     return at;
   }
   if (kind === LEAF && at + LEAF_BYTES <= bytes.length) {
-    tile.setLeaf(slot, bytes.subarray(at, at + LEAF_BYTES));
+    tile.setLeaf(slot, new Uint8Array(bytes.buffer, bytes.byteOffset + at, LEAF_BYTES));
     return at + LEAF_BYTES;
   }
   if (kind === LINK && isEdge(slot) && at + 32 <= bytes.length) {
@@ -319,7 +318,7 @@ export function checkPaths(tile: Tile, leaves: readonly Uint8Array[]): void {
 const seen = new Uint8Array(SLOTS);
 
 function checkLeaf(tile: Tile, slot: number): void {
-  hashLeaf(tile.leafAt(slot), second, slot * HASH_WORDS);
+  hashLeaf(tile.leafAt(slot), 0, second, slot * HASH_WORDS);
   compare(tile, slot);
 }
 
@@ -370,10 +369,10 @@ function checkEncoded(tile: Tile, slot: number, changed: Uint8Array, encoded: Ui
   }
   if (kind === NONE) return at;
   if (kind === LEAF) {
-    const leaf = encoded.subarray(at, at + LEAF_BYTES);
-    if (Buffer.compare(leaf, tile.leafAt(slot)) !== 0) throw differs("a leaf of the map");
+    const leaf = tile.leafAt(slot);
+    for (let i = 0; i < LEAF_BYTES; i++) if (encoded[at + i] !== leaf[i]) throw differs("a leaf of the map");
     if (changed[slot] === 0) return at + LEAF_BYTES;
-    hashLeaf(leaf, second, slot * HASH_WORDS);
+    hashLeaf(encoded, at, second, slot * HASH_WORDS);
   } else setHashWords(second, slot * HASH_WORDS, encoded, at);
   compare(tile, slot);
   return at + (kind === LEAF ? LEAF_BYTES : 4 * HASH_WORDS);

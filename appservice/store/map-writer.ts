@@ -72,8 +72,8 @@ export class MapWriter {
   /** All tiles above TOP_DEPTH, by number: at most 4,161. */
   readonly #top: (Tile | undefined)[] = [];
   /**
-   * Deeper tiles: what is read when a change comes in is needed again when it is merged. Two generations: what was not used
-   * while the younger one filled is forgotten.
+   * Deeper tiles: what is read when a change comes in is needed again when it is merged, and then forgotten. Two
+   * generations: so is what was not used while the younger one filled, for its change was refused.
    */
   #young = new Map<string | number, Tile>();
   #old = new Map<string | number, Tile>();
@@ -124,7 +124,19 @@ export class MapWriter {
   /** The leaf of an index after the newest epoch built. */
   find(index: Hash): StoredLeaf | undefined {
     this.#forgetOldest();
-    let tile = this.#first();
+    return this.#findBelow(this.#first(), index);
+  }
+
+  /** As `find`, of what is in memory. */
+  findLoaded(index: Hash): StoredLeaf | undefined {
+    const tile = this.#lastInTop(index);
+    const slot = tile.slotOf(index);
+    const isMissing = tile.kinds[slot] === LINK && !this.#isLoaded(nameBelow(tile, slot));
+    return isMissing ? undefined : this.#findBelow(tile, index);
+  }
+
+  #findBelow(first: Tile, index: Hash): StoredLeaf | undefined {
+    let tile = first;
     let slot = tile.slotOf(index);
     while (tile.kinds[slot] === LINK) {
       tile = this.#below(tile, slot);
@@ -136,14 +148,16 @@ export class MapWriter {
 
   /** Where the tile below the top stands that the walk towards an index needs, if it is not in memory. */
   missingBelow(index: Hash): TilePlace | undefined {
-    const [tile, slot] = this.#endInTop(index);
+    const tile = this.#lastInTop(index);
+    const slot = tile.slotOf(index);
     if (tile.kinds[slot] !== LINK || this.#isLoaded(nameBelow(tile, slot))) return undefined;
     return { prefix: tile.childPrefix(slot), depth: TOP_DEPTH };
   }
 
   /** Takes the stored form of such a tile, unless it has changed since it was read. */
   load(place: TilePlace, stored: Uint8Array): void {
-    const [tile, slot] = this.#endInTop(place.prefix);
+    const tile = this.#lastInTop(place.prefix);
+    const slot = tile.slotOf(place.prefix);
     if (tile.kinds[slot] !== LINK || this.#isLoaded(nameBelow(tile, slot))) return;
     const child = this.#parse(place, stored);
     if (sameHash(child.hashes, HASH_WORDS, tile.hashes, slot * HASH_WORDS))
@@ -151,23 +165,18 @@ export class MapWriter {
     else this.#spare.push(child);
   }
 
-  /** As `find`, of what is in memory. */
-  findLoaded(index: Hash): StoredLeaf | undefined {
-    return this.missingBelow(index) === undefined ? this.find(index) : undefined;
-  }
-
   #isLoaded(name: string | number): boolean {
     return this.#young.has(name) || this.#old.has(name);
   }
 
-  #endInTop(index: Hash): readonly [Tile, number] {
+  /** The tile in which the walk towards an index leaves the top, or ends before. */
+  #lastInTop(index: Hash): Tile {
     let tile = this.#first();
-    let slot = tile.slotOf(index);
-    while (tile.kinds[slot] === LINK && tile.depth + TILE_HEIGHT < TOP_DEPTH) {
+    for (let slot = tile.slotOf(index); tile.kinds[slot] === LINK && tile.depth + TILE_HEIGHT < TOP_DEPTH;) {
       tile = this.#below(tile, slot);
       slot = tile.slotOf(index);
     }
-    return [tile, slot];
+    return tile;
   }
 
   /** Sets leaves, in strictly increasing order of index, as one epoch. */
@@ -176,6 +185,7 @@ export class MapWriter {
     const encoded = leaves.map(encodeLeaf);
     const proof = new BatchProver((tile, slot) => this.#below(tile, slot)).prove(this.#first(), encoded);
     if (leaves.length > 0) this.#update(this.#first(), encoded, update);
+    this.#forgetMerged(update);
     this.#forgetOldest();
     this.#nextEpoch = time.epoch + 1;
     this.#changedSinceSave += leaves.length;
@@ -199,9 +209,7 @@ export class MapWriter {
   #update(tile: Tile, leaves: readonly Uint8Array[], update: Update, touched: number[] = []): void {
     // A tile that was made just now has no hashes yet, and those of one that was just read were just computed.
     if (touched.length === 0 && tile.readBefore < update.time.epoch - FRESH_EPOCHS) checkPaths(tile, leaves);
-    const below = new Map<number, Uint8Array[]>();
-    for (const leaf of leaves) this.#place(tile, leaf, touched, below, update);
-    const links = [...below].map(([slot, own]) => ({ slot, child: this.#updateBelow(tile, slot, own, update) }));
+    const links = this.#place(tile, leaves, touched, update);
     markChanged(touched);
     rehashChanged(tile);
     for (const { slot, child } of links) checkTile(child, tile.hashes, slot * HASH_WORDS);
@@ -212,24 +220,26 @@ export class MapWriter {
     update.changedTop.add(tile, changed);
   }
 
-  /** Puts a leaf into its slot, or on the list of the tile below. */
-  #place(tile: Tile, leaf: Uint8Array, touched: number[], below: Map<number, Uint8Array[]>, update: Update): void {
-    let slot = tile.slotOf(leaf);
-    const replaced = tile.leafOf(slot, leaf) !== undefined;
-    while (!replaced && tile.kinds[slot] === LEAF && !isEdge(slot)) {
-      tile.splitLeaf(slot);
-      touched.push(2 * slot, 2 * slot + 1);
-      slot = tile.slotOf(leaf);
+  /** Puts leaves into their slots, or into the tiles below, which it returns. Adds the slots that differ then to `touched`. */
+  #place(tile: Tile, leaves: readonly Uint8Array[], touched: number[], update: Update): readonly Link[] {
+    let below: Map<number, Uint8Array[]> | undefined;
+    for (const leaf of leaves) {
+      const slot = placeFor(tile, leaf, touched);
+      touched.push(slot);
+      const replaced = tile.leafOf(slot, leaf) !== undefined;
+      if (tile.kinds[slot] === NONE || replaced) {
+        tile.setLeaf(slot, leaf);
+        if (!replaced) update.added += 1;
+        continue;
+      }
+      // Most deeper tiles have none below.
+      below ??= new Map();
+      const list = below.get(slot);
+      if (list === undefined) below.set(slot, [leaf]);
+      else list.push(leaf);
     }
-    touched.push(slot);
-    if (tile.kinds[slot] === NONE || replaced) {
-      tile.setLeaf(slot, leaf);
-      if (!replaced) update.added += 1;
-      return;
-    }
-    const list = below.get(slot);
-    if (list === undefined) below.set(slot, [leaf]);
-    else list.push(leaf);
+    if (below === undefined) return [];
+    return [...below].map(([slot, own]) => ({ slot, child: this.#updateBelow(tile, slot, own, update) }));
   }
 
   #updateBelow(tile: Tile, slot: number, leaves: readonly Uint8Array[], update: Update): Tile {
@@ -237,6 +247,7 @@ export class MapWriter {
     const child = isThere ? this.#below(tile, slot) : this.#makeBelow(tile, slot);
     this.#update(child, leaves, update, isThere ? [] : [2, 3]);
     tile.setLink(slot, child.hashes, HASH_WORDS);
+    if (child.depth >= TOP_DEPTH) update.merged.push(nameBelow(tile, slot));
     return child;
   }
 
@@ -265,6 +276,16 @@ export class MapWriter {
     const child = this.#top[numberBelow(topNumber(tile), slot)];
     if (child === undefined) throw missingTile();
     return child;
+  }
+
+  /** What was written is not needed before it changes again. */
+  #forgetMerged({ merged }: Update): void {
+    for (const name of merged) {
+      const tile = this.#young.get(name);
+      this.#young.delete(name);
+      this.#old.delete(name);
+      if (tile !== undefined && this.#spare.length < MAX_LOADED) this.#spare.push(tile);
+    }
   }
 
   /** Begins a generation if one is full. Nobody holds a tile of the oldest: its memory serves for others. */
@@ -400,11 +421,30 @@ class Update {
   readonly time: WriteTime;
   readonly puts: KeyValue[] = [];
   readonly changedTop = new TopPacker();
+  /** Names of the deeper tiles that changed. */
+  readonly merged: (string | number)[] = [];
   added = 0;
 
   constructor(time: WriteTime) {
     this.time = time;
   }
+}
+
+/** A tile below an edge slot. */
+interface Link {
+  readonly slot: number;
+  readonly child: Tile;
+}
+
+/** Splits leaves until one has its place in a tile or on its edge. Adds what that changes to `touched`. */
+function placeFor(tile: Tile, leaf: Uint8Array, touched: number[]): number {
+  let slot = tile.slotOf(leaf);
+  while (tile.kinds[slot] === LEAF && !isEdge(slot) && tile.leafOf(slot, leaf) === undefined) {
+    tile.splitLeaf(slot);
+    touched.push(2 * slot, 2 * slot + 1);
+    slot = tile.slotOf(leaf);
+  }
+  return slot;
 }
 
 function savedAt(epoch: number): KeyValue {

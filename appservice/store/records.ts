@@ -96,8 +96,7 @@ export function numberKey(kind: string, ...numbers: readonly number[]): Uint8Arr
 
 /** The numbers of a `numberKey`. */
 export function numbersOfKey(key: Uint8Array): number[] {
-  const buffer = Buffer.from(key.buffer, key.byteOffset, key.length);
-  return Array.from({ length: (key.length - 1) / 8 }, (_, i) => readU64(buffer, 1 + 8 * i));
+  return Array.from({ length: (key.length - 1) / 8 }, (_, i) => readU64(key, 1 + 8 * i));
 }
 
 export function writeU64(buffer: Buffer, at: number, number: number): void {
@@ -105,8 +104,16 @@ export function writeU64(buffer: Buffer, at: number, number: number): void {
   buffer.writeUInt32BE(number % 0x1_0000_0000, at + 4);
 }
 
-export function readU64(buffer: Buffer, at: number): number {
-  return buffer.readUInt32BE(at) * 0x1_0000_0000 + buffer.readUInt32BE(at + 4);
+export function readU64(bytes: Uint8Array, at: number): number {
+  return readU32(bytes, at) * 0x1_0000_0000 + readU32(bytes, at + 4);
+}
+
+function readU32(bytes: Uint8Array, at: number): number {
+  const last = bytes[at + 3];
+  if (last === undefined) throw new RangeError("a number reaches beyond the end");
+  return (
+    (bytes[at] as number) * 0x100_0000 + (((bytes[at + 1] as number) << 16) | ((bytes[at + 2] as number) << 8) | last)
+  );
 }
 
 /** What the database is: written by `init`, read at every start. */
@@ -311,9 +318,9 @@ export function parseVersion(bytes: Uint8Array): VersionContent | undefined {
   };
 }
 
-function readTip(buffer: Buffer, start: number, size: number, length: number): Tip {
-  const hashes = Array.from({ length }, (_, i) => buffer.subarray(start + 40 * i, start + 40 * i + 32));
-  const positions = Array.from({ length }, (_, i) => readU64(buffer, start + 40 * i + 32));
+function readTip(bytes: Uint8Array, start: number, size: number, length: number): Tip {
+  const hashes = Array.from({ length }, (_, i) => bytes.subarray(start + 40 * i, start + 40 * i + 32));
+  const positions = Array.from({ length }, (_, i) => readU64(bytes, start + 40 * i + 32));
   return { size, hashes, positions };
 }
 
@@ -367,11 +374,10 @@ export function listOfChunk(bytes: Uint8Array): Uint8Array {
 /** The rows of a piece. */
 export function parseChunk(bytes: Uint8Array): readonly ChangeRow[] {
   const list = listOfChunk(bytes);
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   let positionAt = 4 + list.length;
   const nextPosition = (): Position => {
     positionAt += 8;
-    return readU64(buffer, positionAt - 8);
+    return readU64(bytes, positionAt - 8);
   };
   return parseStored(list, "a change list", (reader) => {
     const rows: ChangeRow[] = [];

@@ -112,7 +112,7 @@ describe("native", () => {
       content.set(left, 0);
       content.writeBigUInt64BE(BigInt(n), 32);
       content.set(right, 40);
-      hashLeaf(content, words, 16);
+      hashLeaf(content, 0, words, 16);
       same(hashBytes(words, 16), mapLeafHash({ index: left, n, historyRoot: right }));
       same(hashHistoryLeaf(n, 2 * i, left), historyLeaf({ version: n, epoch: 2 * i, commitment: left }));
     }
