@@ -1,3 +1,4 @@
+import { SETTLED_TILE_KIND } from "./store/map-tiles.ts";
 import type { KeyValue, Reads, Store } from "./store/store.ts";
 
 const MAX_FETCHED = 50_000;
@@ -50,16 +51,16 @@ export class InFlightReads implements Reads {
 
   /** Returns what is to be called once these are on disk; a newer value of the same key stays. */
   add(puts: readonly KeyValue[]): () => void {
-    const names = puts.map(({ key, value }) => {
+    const added: (readonly [string, Uint8Array])[] = [];
+    for (const { key, value } of puts) {
+      // Only readers of published epochs go back to a settling epoch.
+      if (key[0] === SETTLED_TILE_KIND) continue;
       const name = nameOf(key);
       this.#values.set(name, value);
-      return name;
-    });
+      added.push([name, value]);
+    }
     return () => {
-      puts.forEach(({ value }, i) => {
-        const name = names[i] ?? "";
-        if (this.#values.get(name) === value) this.#values.delete(name);
-      });
+      for (const [name, value] of added) if (this.#values.get(name) === value) this.#values.delete(name);
     };
   }
 }

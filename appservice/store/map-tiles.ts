@@ -7,7 +7,7 @@ import type { Hash } from "../../shared/crypto/hash.ts";
 import { bitAt } from "../../shared/map/map-proof.ts";
 import type { MapLeaf } from "../../shared/map/map-proof.ts";
 import { hashBytes, hashLeaf, hashNode, HASH_WORDS, putHashBytes, sameHash, setHashWords } from "./fixed-hash.ts";
-import { numberKey, readU64, writeU64 } from "./records.ts";
+import { readU64, writeU64 } from "./records.ts";
 import type { Position } from "./records.ts";
 import { differs, IntegrityError } from "./store.ts";
 
@@ -212,8 +212,14 @@ export function tileName(tile: TilePlace): string {
  * together behind all that was kept before, which LevelDB moves instead of writing it again and again.
  */
 export function settledTileKey(copiedIn: number, tile: TilePlace): Uint8Array {
-  return Buffer.concat([numberKey("s", copiedIn), tileKey(tile).subarray(1)]);
+  const key = tileKey(tile);
+  const settled = Buffer.allocUnsafe(8 + key.length);
+  settled[0] = SETTLED_TILE_KIND;
+  writeU64(settled, 1, copiedIn);
+  settled.set(key.subarray(1), 9);
+  return settled;
 }
+export const SETTLED_TILE_KIND: number = "s".charCodeAt(0);
 
 // ------------------------------------------------------------------------------------------------------------- encoding
 
