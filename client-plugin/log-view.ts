@@ -68,8 +68,8 @@ export interface LogMemory {
   behindSinceMs?: number;
   /** How far the newest fresh head lay behind the clock here. */
   lagMs?: number;
-  /** The first head that was not fresh: its time, and how far heads lay behind before, or it does if there is no before. */
-  stale?: { readonly sinceMs: number; readonly lagMs: number };
+  /** The first head that was not fresh: its time, how far it lay behind, and how far heads did before, if there is a before. */
+  stale?: { readonly sinceMs: number; readonly shownMs: number; readonly lagMs: number };
   /** Most cosignatures of the policy ever met. */
   quorum?: number;
   /** It took the place of another log, properly; told once. */
@@ -471,7 +471,7 @@ export class LogView {
     return found;
   }
 
-  /** Heads that fall behind the clock by one day more are told; those that stay behind it show a clock that is wrong. */
+  /** Heads that fall behind by one day more are told while they go on to; those that only lie behind show a wrong clock. */
   #noteStaleness({ stale, record: { timestampMs } }: VerifiedHead): void {
     const { memory, clock } = this.#options;
     const lagMs = clock.now() - timestampMs;
@@ -480,9 +480,10 @@ export class LogView {
       memory.lagMs = lagMs;
       return;
     }
-    memory.stale ??= { sinceMs: timestampMs, lagMs: memory.lagMs ?? lagMs };
-    const { sinceMs, lagMs: firstLagMs } = memory.stale;
-    if (lagMs - firstLagMs >= DAY_MS) this.#find("stale-long", String(sinceMs), sinceMs);
+    memory.stale ??= { sinceMs: timestampMs, shownMs: lagMs, lagMs: memory.lagMs ?? lagMs };
+    const { sinceMs, shownMs, lagMs: firstLagMs } = memory.stale;
+    const isFalling = lagMs - shownMs >= STALE_EXTRA_MS;
+    if (isFalling && lagMs - firstLagMs >= DAY_MS) this.#find("stale-long", String(sinceMs), sinceMs);
   }
 
   /** Goes along with every lookup from now on: the one at hand may yet fail for another reason. */

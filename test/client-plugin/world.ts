@@ -31,10 +31,11 @@ export class World {
   readonly alice: TestUser = new TestUser(ALICE, "APHONE");
   readonly bob: TestUser = new TestUser(BOB, "BPHONE");
   readonly client: FakeClient = new FakeClient(this.server, this.bob, "BPHONE");
-  readonly storage: MemoryStorage = new MemoryStorage();
+  storage: MemoryStorage = new MemoryStorage();
   readonly warnings: Warning[] = [];
   readonly errors: unknown[] = [];
-  readonly ckv: ContactKeyVerification;
+  ckv: ContactKeyVerification;
+  readonly #options: Partial<ContactKeyVerificationOptions>;
   /** A test's own net; undefined: the one service. */
   otherwise: FakeService["fetch"] | undefined;
   #lastEpochMs = START_MS - 60_000;
@@ -45,7 +46,12 @@ export class World {
     this.log.setEntry(ALICE, this.alice.entry());
     this.log.setEntry(BOB, this.bob.entry());
     this.epoch();
-    this.ckv = new ContactKeyVerification({
+    this.#options = options;
+    this.ckv = this.#open();
+  }
+
+  #open(): ContactKeyVerification {
+    const ckv = new ContactKeyVerification({
       client: this.client,
       storage: this.storage,
       clock: this.clock,
@@ -53,9 +59,18 @@ export class World {
       random,
       policy: { slackMs: 5_000 },
       log: (_, error) => this.errors.push(error),
-      ...options,
+      ...this.#options,
     });
-    this.ckv.on("warning", (warning) => this.warnings.push(warning));
+    ckv.on("warning", (warning) => this.warnings.push(warning));
+    return ckv;
+  }
+
+  /** The client stops, and nothing is left of what it stored, here and at the server. */
+  loseState(): void {
+    this.ckv.stop();
+    this.storage = new MemoryStorage();
+    this.server.accountData.clear();
+    this.ckv = this.#open();
   }
 
   /** The log closes an epoch now. */
