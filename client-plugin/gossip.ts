@@ -90,8 +90,9 @@ export class Gossip {
     if (content.ask !== undefined) await this.#answer(sender, content.ask);
     if (content.proof !== undefined) await this.#checkProof(sender.userId, content.proof);
     const known = content.about === undefined || (await this.#isKnown(content.about));
-    if (same && known) await this.#options.agreed(sender.userId);
-    else if (content.about?.history_root !== undefined && !known) await this.#ask(sender, content.about);
+    const isOwn = sender.userId === this.#options.client.getSafeUserId();
+    if (same && known && !isOwn) await this.#options.agreed(sender.userId);
+    if (content.about?.history_root !== undefined && !known) await this.#ask(sender, content.about);
   }
 
   /** Ties the heads to those known here. Returns whether all are of the logs pinned here, that of the sender among them. */

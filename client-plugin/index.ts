@@ -572,6 +572,9 @@ export class ContactKeyVerification {
     this.#ownStatus = status;
     this.#emitter.emit("own", this.ownStatus());
     if (this.#abort.signal.aborted) return;
+    this.#guard("gossip", async () => {
+      await this.#gossip.tell(this.#client.getSafeUserId());
+    });
     this.#schedule.at("own", againMs, () => {
       this.#checkOwn();
     });

@@ -22,6 +22,8 @@ export class FakeServer {
   readonly clients: FakeClient[] = [];
   /** To-device messages are lost. */
   dropsToDevice = false;
+  /** Account data is taken, and shown to nobody. */
+  withholdsAccountData = false;
 }
 
 export interface SentEvent {
@@ -117,6 +119,7 @@ export class FakeClient implements ClientLike {
         await Promise.resolve();
         const type = decodeURIComponent(path.split("/").at(-1) ?? "");
         const key = `${this.me.userId} ${type}`;
+        if (method === "PUT" && server.withholdsAccountData) return {} as T;
         if (method === "PUT" && body !== undefined) {
           server.accountData.set(key, body);
           for (const client of server.clients) {

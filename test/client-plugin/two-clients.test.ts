@@ -270,6 +270,72 @@ describe("a device that the receiver's crypto store has not heard of", () => {
 });
 
 describe("two devices of one person", () => {
+  /** Bob's phone and laptop; nothing reaches one from the other but what they say to each other over Olm. */
+  function apart(): { pair: Pair; phone: Person; laptop: Person; bob: TestUser } {
+    const { pair, alice, bob } = setUp();
+    pair.server.withholdsAccountData = true;
+    const [phone, laptop] = [pair.person(bob, "BPHONE", alice), pair.person(bob, "BLAPTOP", alice)];
+    return { pair, phone, laptop, bob };
+  }
+
+  for (const [name, more] of [
+    ["of one size", 0],
+    ["one of which has grown", 3],
+  ] as const)
+    it(`85: on two forks, ${name}, without account data: prove it to each other`, async () => {
+      const { pair, phone, laptop } = apart();
+      const branch = pair.log.fork();
+      branch.closeEpoch(START_MS - 500);
+      pair.log.closeEpoch(START_MS - 400);
+      for (let at = 0; at < more; at += 1) pair.log.closeEpoch(START_MS - 300 + at);
+      laptop.service.log = branch;
+      await pair.start();
+      await pair.clock.advance(10_000);
+      const warnings = [...phone.warnings, ...laptop.warnings];
+      assert.ok(warnings.length > 0);
+      for (const { code, evidence } of warnings) {
+        assert.equal(code, "head-fork");
+        assert.equal(verifyEvidence(evidence ?? "").code, "head-fork");
+      }
+      pair.stop();
+    });
+
+  it("85: shown two pasts of their own account in one log: prove it to each other", async () => {
+    const { pair, phone, laptop, bob } = apart();
+    const honest = pair.log.versionsAt(BOB, pair.log.size - 1);
+    phone.service.size = pair.log.size;
+    const ghost = copyOf(bob);
+    ghost.devices.set("GHOST", { signedByOwner: false });
+    pair.log.setEntry(BOB, ghost.entry());
+    pair.log.closeEpoch(START_MS - 900);
+    laptop.service.size = pair.log.size;
+    pair.log.swapPast(BOB, honest);
+    pair.log.closeEpoch(START_MS - 800);
+    await phone.ckv.start();
+    await pair.clock.advance(1_000);
+    phone.service.size = pair.log.size;
+    await laptop.ckv.start();
+    await pair.clock.advance(10_000);
+    const proven = [...phone.warnings, ...laptop.warnings].filter(({ code }) => code === "view-split");
+    assert.ok(proven.length > 0);
+    for (const { evidence } of proven) assert.equal(verifyEvidence(evidence ?? "").kind, "E3");
+    pair.stop();
+  });
+
+  it("85: on one log say nothing of it, though one of them knows more of the own account", async () => {
+    const { pair, phone, laptop, bob } = apart();
+    await phone.ckv.start();
+    await pair.clock.advance(1_000);
+    phone.service.size = pair.log.size;
+    bob.devices.set("BTABLET", {});
+    pair.log.setEntry(BOB, bob.entry());
+    pair.log.closeEpoch(START_MS + 500);
+    await laptop.ckv.start();
+    await pair.clock.advance(60_000);
+    assert.deepEqual([...phone.warnings, ...laptop.warnings], []);
+    pair.stop();
+  });
+
   it("notice that they follow the log of one server under two keys", async () => {
     const { pair, alice, bob } = setUp();
     const phone = pair.person(bob, "BPHONE", alice);
