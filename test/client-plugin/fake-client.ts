@@ -22,6 +22,8 @@ export class FakeServer {
   readonly clients: FakeClient[] = [];
   /** To-device messages are lost. */
   dropsToDevice = false;
+  /** Somebody in the middle, who was given the messages to encrypt anew. */
+  relay: (received: ReceivedToDevice, to: FakeClient) => ReceivedToDevice = (received) => received;
   /** Account data is taken, and shown to nobody. */
   withholdsAccountData = false;
 }
@@ -61,7 +63,7 @@ export class FakeRoom implements RoomLike {
 const objects = new Map<string, Record<string, string>>();
 
 /** Keys of a device; made once, since signing takes time. */
-function keysOf(user: TestUser, deviceId: string): Record<string, string> {
+export function keysOf(user: TestUser, deviceId: string): Record<string, string> {
   const name = `${user.userId} ${encodeUnpadded(user.deviceSeed(deviceId))} ${deviceId}`;
   const keys = objects.get(name) ?? (user.deviceObject(deviceId)["keys"] as Record<string, string>);
   objects.set(name, keys);
@@ -200,7 +202,7 @@ export class FakeClient implements ClientLike {
           senderVerified: userId === this.me.userId,
         },
       };
-      to?.emit("receivedToDeviceMessage", received);
+      to?.emit("receivedToDeviceMessage", this.server.relay(received, to));
     }
   }
   async uploadKeySignatures(content: Record<string, Record<string, object>>): Promise<unknown> {

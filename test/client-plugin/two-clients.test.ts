@@ -7,7 +7,7 @@ import { encodeUnpadded } from "../../shared/encoding.ts";
 import { verifyEvidence } from "../../shared/proofs/evidence.ts";
 import { TestLog } from "../support/test-log.ts";
 import { TestUser, seedOf } from "../support/test-user.ts";
-import { FakeClient, FakeRoom, FakeServer, copyOf } from "./fake-client.ts";
+import { FakeClient, FakeRoom, FakeServer, copyOf, keysOf } from "./fake-client.ts";
 import { FakeService } from "./fake-service.ts";
 import { ManualClock } from "./manual-clock.ts";
 
@@ -210,6 +210,90 @@ describe("two people", () => {
     await pair.start();
     await pair.clock.advance(60_000);
     assert.deepEqual([...a.warnings, ...b.warnings], []);
+    pair.stop();
+  });
+});
+
+describe("two people with somebody in the middle", () => {
+  /** Alice is shown a Bob made by the server, and Bob an Alice, each in a branch of the log of their own. */
+  function between(rewrites: boolean): { pair: Pair; a: Person; b: Person } {
+    const pair = new Pair();
+    const [alice, bob] = [new TestUser(ALICE, "APHONE"), new TestUser(BOB, "BPHONE")];
+    const [notAlice, notBob] = [alice, bob].map((user) => {
+      const other = copyOf(user);
+      other.reset("mallory");
+      for (const deviceId of user.devices.keys()) other.devices.set(deviceId, { keyName: "mallory" });
+      return other;
+    }) as [TestUser, TestUser];
+    const [forAlice, forBob] = [pair.log, pair.log.fork()];
+    for (const [log, shown] of [
+      [forAlice, [alice, notBob]],
+      [forBob, [notAlice, bob]],
+    ] as const) {
+      for (const user of shown) log.setEntry(user.userId, user.entry());
+      log.closeEpoch(START_MS - 1_000);
+    }
+    const [a, b] = [pair.person(alice, "APHONE", notBob), pair.person(bob, "BPHONE", notAlice)];
+    b.service.log = forBob;
+    pair.server.relay = ({ message, encryptionInfo }, to) => {
+      const isToAlice = to.me === alice;
+      const [sender, log] = isToAlice ? [notBob, forAlice] : [notAlice, forBob];
+      const deviceId = encryptionInfo?.senderDevice ?? "";
+      const senderCurve25519KeyBase64 = keysOf(sender, deviceId)[`curve25519:${deviceId}`] ?? "";
+      const leaf = log.lookup(to.me.userId).user.leaf;
+      const heads = [{ origin: log.origin, log_key: log.vkey, checkpoint: log.head().checkpoint }];
+      const about = { size: log.size, n: leaf?.n ?? 0, history_root: leaf?.history_root, enrolled: true, on: false };
+      const isHead = message.type === "org.matrix-ckv.head";
+      return {
+        message: rewrites && isHead ? { ...message, content: { heads, about } } : message,
+        encryptionInfo: {
+          sender: message.sender,
+          senderDevice: deviceId,
+          senderCurve25519KeyBase64,
+          senderVerified: false,
+        },
+      };
+    };
+    return { pair, a, b };
+  }
+
+  it("83: who rewrites gossip both ways brings about no warning, and nobody is held as verified", async () => {
+    const { pair, a, b } = between(true);
+    await pair.start();
+    await pair.clock.advance(60_000);
+    assert.deepEqual([...a.warnings, ...b.warnings], []);
+    // Word from a contact is worth what the contact's keys are: it never gives more than this.
+    for (const { verdict } of [a.ckv.statusOf(BOB), b.ckv.statusOf(ALICE)])
+      assert.deepEqual(verdict, { kind: "consistent", ground: "contact" });
+    pair.stop();
+  });
+
+  it("83, 70: the contact code finds it", async () => {
+    const { pair, a, b } = between(true);
+    await pair.start();
+    let incoming: CompareSession | undefined;
+    b.ckv.on("compare", (session) => (incoming = session));
+    await a.ckv.compare(BOB);
+    await pair.clock.advance(500);
+    await incoming?.accept();
+    await pair.clock.advance(500);
+    assert.deepEqual(
+      [incoming?.state, incoming?.endedWith, incoming?.code],
+      ["ended", "compare-keys-differ", undefined],
+    );
+    assert.deepEqual(
+      b.warnings.map(({ code }) => code),
+      ["compare-keys-differ"],
+    );
+    pair.stop();
+  });
+
+  it("83: who passes gossip on as it is gives both branches away", async () => {
+    const { pair, a, b } = between(false);
+    await pair.start();
+    await pair.clock.advance(60_000);
+    const codes = new Set([...a.warnings, ...b.warnings].map(({ code }) => code));
+    assert.deepEqual([...codes], ["head-fork"]);
     pair.stop();
   });
 });
