@@ -52,7 +52,7 @@ export interface HeldPromise {
 
 export interface ContactMemory {
   accepted?: Accepted;
-  /** Canonical JSON of the newest entry; absent once erased. */
+  /** Canonical JSON of the newest entry that was shown. */
   entry?: string;
   /** Since when the history has been followed without a gap. */
   followedSinceMs?: number;
@@ -70,7 +70,7 @@ export interface ContactMemory {
   greySince: Partial<Record<VerdictCode, number>>;
   /** When an own device first wrote to them after a week of that. */
   sentUncheckedMs?: number;
-  /** Since when the store holds older keys than the newest entry. */
+  /** Since when the store holds older keys than the newest entry, or that is withheld. */
   behindSinceMs?: number;
   /** First sight of each unsigned device, by key id. */
   unsignedSince: Record<string, number>;

@@ -37,8 +37,9 @@ export interface Known {
   readonly store: StoreKeys;
   readonly pin: Pin | undefined;
   readonly memory: ContactMemory;
-  /** The newest entry; undefined once its content was erased. */
+  /** The newest entry; undefined where its content was erased, or is withheld. */
   readonly entry: Entry | undefined;
+  readonly withheld: boolean;
   /** The entry last accepted before this check. */
   readonly previous: Entry | undefined;
   readonly n: number;
@@ -83,17 +84,18 @@ interface KeyJudgement {
 }
 
 function judgeKeys(known: Known): KeyJudgement {
-  const { memory, nowMs, patienceMs } = known;
+  const { memory, nowMs, patienceMs, withheld } = known;
   dropFound(known);
   for (const key of memory.seen) key.missingSinceMs ??= nowMs;
   const overdue = memory.seen.filter((key) => nowMs >= missingSince(key, nowMs) + patienceMs);
   const findings = batches(overdue).map((batch) => neverLogged(known, batch));
-  const behind = memory.seen.length === 0 && isBehind(known);
+  const behind = withheld || (memory.seen.length === 0 && isBehind(known));
   if (behind) memory.behindSinceMs ??= nowMs;
   else delete memory.behindSinceMs;
   const long = behind && nowMs - (memory.behindSinceMs ?? nowMs) >= STORE_BEHIND_LONG_AFTER_MS;
+  const code = withheld ? "commitment" : "store-behind-long";
   if (long)
-    findings.push(finding(known, "store-behind-long", String(known.n), { sinceMs: memory.behindSinceMs ?? nowMs }));
+    findings.push(finding(known, code, String(known.n), { class: "warning", sinceMs: memory.behindSinceMs ?? nowMs }));
   if (behind && hasLeftPin(known))
     findings.push(finding(known, "pin-mismatch", `master ${known.store.masterKey ?? ""}`));
   if (memory.seen.length === 0 && !behind) {
@@ -268,7 +270,7 @@ function unsignedDue({ memory, nowMs }: Known): number[] {
 function verdictOf(known: Known, { pending, behind }: KeyJudgement): Verdict {
   const { entry, store, headReason } = known;
   if (pending.length > 0) return pendingVerdict(known, pending);
-  if (behind) return unchecked("store-behind");
+  if (behind) return unchecked(known.withheld ? "commitment" : "store-behind");
   if (headReason !== undefined) return unchecked(headReason);
   if (entry?.kind === "closed") return unchecked("account-closed");
   if (entry?.kind === "refused") return unchecked("entry-refused");

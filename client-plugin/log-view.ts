@@ -31,6 +31,7 @@ import { decodePath, encodePath } from "../shared/messages.ts";
 import type { HeadPart, SettledAnswer, VersionPart, WellKnown } from "../shared/messages.ts";
 import {
   DAY_MS,
+  ERASABLE_AFTER_MS,
   HEAD_ROLLED_BACK_AFTER_MS,
   HEAD_WITHHELD_AFTER_MS,
   STALE_EXTRA_MS,
@@ -299,6 +300,13 @@ export class LogView {
     const { proof: consistency } =
       leaf.n < shown.n ? await this.#options.client.historyConsistency(userId, leaf.n, shown.n) : { proof: "" };
     return { ...part, leaf: { ...leaf, consistency } };
+  }
+
+  /** The newest version does not open, and is too young to be erased. Of one that another log merged nobody knows. */
+  async isWithheld({ head, leaf }: Looked): Promise<boolean> {
+    if (leaf === undefined || leaf.content !== undefined || head.configuration.predecessor !== undefined) return false;
+    const { timestampMs } = await this.#recordAt(head, leaf.mergedIn);
+    return head.record.timestampMs - timestampMs < ERASABLE_AFTER_MS;
   }
 
   /** When the epochs of a history were closed: records proven under the head of a lookup. */

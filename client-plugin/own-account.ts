@@ -4,8 +4,10 @@
  */
 import type { Device, Entry } from "../shared/directory/entry.ts";
 import { compareStatements } from "../shared/directory/statement.ts";
-import { encodeUnpadded, equalBytes, fromUtf8 } from "../shared/encoding.ts";
+import { decodeUnpadded, encodeUnpadded, equalBytes, fromUtf8 } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
+import { verifyAncestor } from "../shared/history/history.ts";
+import type { HistoryHead } from "../shared/history/history.ts";
 import { serverOfUser } from "../shared/messages.ts";
 import {
   OWN_CHECK_EVERY_MS,
@@ -15,6 +17,7 @@ import {
   UNCHECKED_ESCALATES_AFTER_MS,
 } from "../shared/parameters.ts";
 import { formatEvidence } from "../shared/proofs/evidence.ts";
+import { inStep } from "../shared/proofs/step.ts";
 import { VerdictError, classOf } from "../shared/verdict-codes.ts";
 import type { VerdictCode } from "../shared/verdict-codes.ts";
 import { nextLookMs } from "./clock.ts";
@@ -81,6 +84,8 @@ export class OwnAccount {
   readonly #answered = new Map<string, SeenKey>();
   /** Own devices in those answers. Which of them an own key has signed, the next entry shows. */
   readonly #answeredDevices = new Set<string>();
+  /** Roots that own devices acknowledged, and that were found in the history that is accepted here. */
+  readonly #found = new Set<string>();
 
   constructor(options: OwnAccountOptions) {
     this.#options = options;
@@ -132,9 +137,8 @@ export class OwnAccount {
       return await this.#checked(view, userId, memory, keys, findings);
     } catch (error) {
       const reason = reasonOf(error);
-      if (error instanceof VerdictError) findings.push(...this.#told(memory, error));
-      else if (error instanceof VerificationError)
-        findings.push(...this.#told(memory, new VerdictError("bad-answer", error.message)));
+      const told = error instanceof VerificationError ? new VerdictError(reason, error.message) : error;
+      if (told instanceof VerdictError) findings.push(...this.#told(memory, told));
       return { status: { state, reason, checkedAtMs: nowMs }, againMs: nowMs + 60_000 };
     }
   }
@@ -172,8 +176,10 @@ export class OwnAccount {
       memory.greySince = {};
       return { status: { state: "absent", checkedAtMs: nowMs }, againMs: nowMs + OWN_CHECK_EVERY_MS };
     }
+    await this.#checkAcknowledged(view, userId, leaf);
     for (const id of unsignedOfStore(keys)) memory.unsignedSince[id] ??= nowMs;
     findings.push(...(await this.#checkVersions(view, looked, memory)));
+    if (await view.isWithheld(looked)) findings.push(finding("own-version-hidden", String(leaf.n), nowMs));
     findings.push(...(await this.#checkSettlings(view, looked, memory)));
     findings.push(...this.#checkKeys(looked, memory, keys));
     const afterwards = await this.#accept(view, looked, memory);
@@ -188,16 +194,27 @@ export class OwnAccount {
     return Math.max(0, ...this.#options.state.all("acknowledged").map(({ version }) => version));
   }
 
+  /** What any own device acknowledged is in the history that is shown here, or VerdictError. */
+  async #checkAcknowledged(view: LogView, userId: string, leaf: HistoryHead): Promise<void> {
+    for (const { version: n, root } of this.#options.state.all("acknowledged")) {
+      if (n > leaf.n || this.#found.has(root)) continue;
+      const path = await view.historyPath(userId, n, leaf.n);
+      inStep(n === leaf.n ? "own-unknown-version" : "history-unproven", () => {
+        verifyAncestor({ n, root: decodeUnpadded(root) }, leaf, path);
+      });
+      this.#found.add(root);
+    }
+  }
+
   /** Looks again when a pending own key or an unsigned own device is due. */
   #againMs(memory: ContactMemory, looked: Looked): number {
     const { clock, slackMs } = this.#options;
     const nowMs = clock.now();
     const patienceMs = looked.head.configuration.merge_delay_ms + slackMs;
     const due = [
-      ...memory.seen.flatMap(({ missingSinceMs: sinceMs = nowMs }) => [
-        sinceMs + patienceMs,
-        nextLookMs(sinceMs, nowMs),
-      ]),
+      ...memory.seen.flatMap(({ missingSinceMs: sinceMs }) =>
+        sinceMs === undefined ? [] : [sinceMs + patienceMs, nextLookMs(sinceMs, nowMs)],
+      ),
       ...Object.values(memory.unsignedSince).map((sinceMs) => sinceMs + OWN_UNSIGNED_DEVICE_AFTER_MS),
     ].filter((dueMs) => dueMs > nowMs);
     return Math.min(nowMs + OWN_CHECK_EVERY_MS, ...due);

@@ -260,7 +260,8 @@ export class Verifier {
     const older = await this.#olderKeys(view, looked, memory);
     const patienceMs = looked.head.configuration.merge_delay_ms + slackMs;
     const promised = await checkPromises({ view, looked, memory, older, nowMs });
-    const known = { userId, nowMs, store, pin: state.pinOf(userId), memory, previous, older, patienceMs };
+    const withheld = await view.isWithheld(looked);
+    const known = { userId, nowMs, store, pin: state.pinOf(userId), memory, previous, older, patienceMs, withheld };
     const { content, n } = looked.leaf;
     const { headReason, quorumMet } = looked;
     const judged = judge({ ...known, entry: content?.entry, n, headReason, quorumMet });
@@ -344,9 +345,8 @@ function accept(memory: ContactMemory, looked: Looked, nowMs: number): void {
   const { leaf } = looked;
   if (leaf === undefined) return;
   follow(memory, looked);
-  if (leaf.content === undefined) delete memory.entry;
-  // An account that was closed and comes back is held against what it was.
-  else if (leaf.content.entry.kind !== "closed") memory.entry = fromUtf8(leaf.content.bytes);
+  // Whoever comes back, after the account was closed or a version did not open, is held against what was before.
+  if (leaf.content !== undefined && leaf.content.entry.kind !== "closed") memory.entry = fromUtf8(leaf.content.bytes);
   memory.followedSinceMs ??= nowMs;
 }
 

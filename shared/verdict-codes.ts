@@ -38,8 +38,6 @@ const UNCHECKED = [
   "promise-invalid",
   "state-lost",
   "state-unconfirmed",
-  "audit-data-missing",
-  "audit-lag",
 ] as const;
 
 /** Grey, and a warning once a service that answers has kept it up for a day. */
@@ -130,6 +128,12 @@ const EVIDENCE = [
   "settle-vanished",
   "promise-broken",
   "promise-conflict",
+] as const;
+
+/** What an auditor finds: the first two are asked again, the others are final. No client raises them. */
+const AUDIT = [
+  "audit-data-missing",
+  "audit-lag",
   "audit-record",
   "audit-gap",
   "audit-time",
@@ -154,7 +158,8 @@ export type VerdictCode =
   | (typeof UNCHECKED_THEN_WARNING)[number]
   | (typeof NOTICE)[number]
   | (typeof WARNING)[number]
-  | (typeof EVIDENCE)[number];
+  | (typeof EVIDENCE)[number]
+  | (typeof AUDIT)[number];
 
 const CODES_BY_CLASS: Readonly<Record<VerdictClass, readonly VerdictCode[]>> = {
   information: INFORMATION,
@@ -196,17 +201,17 @@ function describe(name: VerdictClass, code: VerdictCode): CodeClass {
   };
 }
 
-/** All codes, class by class. */
-export const VERDICT_CODES: readonly VerdictCode[] = /* @__PURE__ */ (() => [...CLASSES.keys()])();
+/** All codes, class by class, and then those of auditors. */
+export const VERDICT_CODES: readonly VerdictCode[] = /* @__PURE__ */ (() => [...CLASSES.keys(), ...AUDIT])();
 
-/** How much a code weighs. */
+/** How much a code weighs that a client may raise. */
 export function classOf(code: VerdictCode): CodeClass {
   const found = CLASSES.get(code);
   if (found === undefined) throw new RangeError(`no such code: ${code}`);
   return found;
 }
 
-/** Whether a text from outside (state of an account, a warning sent into a room) is a code. */
+/** Whether a text from outside (state of an account, a warning sent into a room) is a code that a client may raise. */
 export function isVerdictCode(text: string): text is VerdictCode {
   return CLASSES.has(text as VerdictCode);
 }
