@@ -2,10 +2,14 @@
 import { parseEntry } from "../shared/directory/entry.ts";
 import { decodeUnpadded, encodeUnpadded, utf8 } from "../shared/encoding.ts";
 import type { HeadPart, ProvenLeaf } from "../shared/messages.ts";
+import { SETTLE_OVERDUE_AFTER_MS, UNCHECKED_ESCALATES_AFTER_MS } from "../shared/parameters.ts";
+import { formatEvidence } from "../shared/proofs/evidence.ts";
 import type { AcceptedLeaf } from "../shared/proofs/settling.ts";
+import { classOf } from "../shared/verdict-codes.ts";
+import type { VerdictCode, VerdictError } from "../shared/verdict-codes.ts";
 import type { SeenKey } from "./seen-keys.ts";
 import type { Storage } from "./storage.ts";
-import type { VerdictCode } from "../shared/verdict-codes.ts";
+import type { Finding } from "./verdict.ts";
 
 /** A state of a user's history that passed every check: an accepted leaf as JSON. */
 export interface Accepted {
@@ -103,4 +107,25 @@ export async function readMemory(storage: Storage, userId: string): Promise<Cont
 
 export async function writeMemory(storage: Storage, userId: string, memory: ContactMemory): Promise<void> {
   await storage.set(`contact:${userId}`, JSON.stringify(memory));
+}
+
+/** What a service may fail to answer for a while before that is told. */
+const PATIENCE_MS: Partial<Record<VerdictCode, number>> = {
+  "settle-overdue": SETTLE_OVERDUE_AFTER_MS,
+  "own-version-hidden": UNCHECKED_ESCALATES_AFTER_MS,
+};
+
+/** A proof that fails: portable proof and warnings are told at once, most of the rest when it has lasted. */
+export function failureOf(
+  memory: ContactMemory,
+  { code, evidence }: VerdictError,
+  nowMs: number,
+): { readonly sinceMs: number; readonly told: Finding | undefined } {
+  const { class: weight, escalatesAfterMs = Infinity } = classOf(code);
+  const sinceMs = (memory.greySince[code] ??= nowMs);
+  const isGrave = weight === "warning" || weight === "evidence";
+  const patienceMs = isGrave ? (PATIENCE_MS[code] ?? 0) : escalatesAfterMs;
+  if (nowMs - sinceMs < patienceMs) return { sinceMs, told: undefined };
+  const file = evidence === undefined ? {} : { evidence: formatEvidence(evidence) };
+  return { sinceMs, told: { code, class: isGrave ? weight : "warning", key: "", sinceMs, ...file } };
 }

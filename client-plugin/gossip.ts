@@ -193,7 +193,8 @@ export class Gossip {
         evidence === undefined
           ? ({ class: "warning" } as const)
           : ({ class: "evidence", evidence: formatEvidence(evidence) } as const);
-      await this.#raise(contact, { code: "view-split", key: encodeUnpadded(mine.root), ...proven });
+      const code = contact === client.getSafeUserId() ? "own-unknown-version" : "view-split";
+      await this.#raise(contact, { code, key: encodeUnpadded(mine.root), ...proven });
     } catch (error) {
       if (!(error instanceof VerificationError)) throw error;
     }

@@ -41,7 +41,7 @@ import type { VersionProof } from "../shared/proofs/evidence.ts";
 import { acceptConfiguration, verifyHead } from "../shared/proofs/head.ts";
 import type { VerifiedHead } from "../shared/proofs/head.ts";
 import { checkAuthority, verifyContent, verifyIndex, verifyUser } from "../shared/proofs/lookup.ts";
-import type { VerifiedLookup } from "../shared/proofs/lookup.ts";
+import type { VerifiedLeaf, VerifiedLookup } from "../shared/proofs/lookup.ts";
 import { checkOneSettling, settlingInterval, verifySettled, verifySettlingRecords } from "../shared/proofs/settling.ts";
 import type { AcceptedLeaf, VerifiedSettled, VerifiedSettling } from "../shared/proofs/settling.ts";
 import { inStep } from "../shared/proofs/step.ts";
@@ -303,9 +303,9 @@ export class LogView {
   }
 
   /** The newest version does not open, and is too young to be erased. Of one that another log merged nobody knows. */
-  async isWithheld({ head, leaf }: Looked): Promise<boolean> {
-    if (leaf === undefined || leaf.content !== undefined || head.configuration.predecessor !== undefined) return false;
-    const { timestampMs } = await this.#recordAt(head, leaf.mergedIn);
+  async isWithheld({ head }: Looked, { content, mergedIn }: VerifiedLeaf): Promise<boolean> {
+    if (content !== undefined || head.configuration.predecessor !== undefined) return false;
+    const { timestampMs } = await this.#recordAt(head, mergedIn);
     return head.record.timestampMs - timestampMs < ERASABLE_AFTER_MS;
   }
 
@@ -513,7 +513,7 @@ export class LogView {
         throw this.#behind();
       }
       if (error instanceof ServiceFailure && error.reason === "refused-by-service") {
-        throw new VerdictError("heads-unreconciled", "the service has no path between two signed heads", {
+        throw new VerdictError("heads-unreconciled", "no consistency path between two signed heads", {
           cause: error,
         });
       }

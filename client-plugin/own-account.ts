@@ -9,20 +9,13 @@ import { VerificationError } from "../shared/errors.ts";
 import { verifyAncestor } from "../shared/history/history.ts";
 import type { HistoryHead } from "../shared/history/history.ts";
 import { serverOfUser } from "../shared/messages.ts";
-import {
-  OWN_CHECK_EVERY_MS,
-  OWN_UNSIGNED_DEVICE_AFTER_MS,
-  SETTLED_MAPS_KEPT_MS,
-  SETTLE_OVERDUE_AFTER_MS,
-  UNCHECKED_ESCALATES_AFTER_MS,
-} from "../shared/parameters.ts";
-import { formatEvidence } from "../shared/proofs/evidence.ts";
+import { OWN_CHECK_EVERY_MS, OWN_UNSIGNED_DEVICE_AFTER_MS, SETTLED_MAPS_KEPT_MS } from "../shared/parameters.ts";
 import { inStep } from "../shared/proofs/step.ts";
 import { VerdictError, classOf } from "../shared/verdict-codes.ts";
 import type { VerdictCode } from "../shared/verdict-codes.ts";
 import { nextLookMs } from "./clock.ts";
 import type { Clock } from "./clock.ts";
-import { hasMoved, readMemory, standingOf, writeMemory } from "./contact-memory.ts";
+import { failureOf, hasMoved, readMemory, standingOf, writeMemory } from "./contact-memory.ts";
 import type { ContactMemory, Standing } from "./contact-memory.ts";
 import type { AccountState } from "./contacts.ts";
 import { ServiceFailure, VERSIONS_PER_PAGE } from "./log-client.ts";
@@ -61,11 +54,6 @@ export interface OwnAccountOptions {
   readonly raise: (userId: string, findings: readonly Finding[]) => Promise<void>;
 }
 
-/** What a service may fail to answer for a while before that is told. */
-const PATIENCE_MS: ReadonlyMap<VerdictCode, number> = new Map<VerdictCode, number>([
-  ["settle-overdue", SETTLE_OVERDUE_AFTER_MS],
-  ["own-version-hidden", UNCHECKED_ESCALATES_AFTER_MS],
-]);
 /** Settling epochs read back at most in one check: 400 days of four a day. */
 const MAX_SETTLINGS_PER_CHECK = 1_600;
 
@@ -146,15 +134,10 @@ export class OwnAccount {
   /** Failures of proofs about the own account. */
   #told(memory: ContactMemory, error: VerdictError): Finding[] {
     const nowMs = this.#options.clock.now();
-    const { class: weight, escalatesAfterMs } = classOf(error.code);
-    const sinceMs = (memory.greySince[error.code] ??= nowMs);
-    if (nowMs - sinceMs < (PATIENCE_MS.get(error.code) ?? 0)) return [];
-    const lasted = escalatesAfterMs !== undefined && nowMs - sinceMs >= escalatesAfterMs;
-    if (weight !== "evidence" && weight !== "warning" && !lasted) return [];
-    const evidence = error.evidence === undefined ? {} : { evidence: formatEvidence(error.evidence) };
-    const vanished = error.code === "leaf-vanished" || error.code === "history-shorter";
-    const code = vanished ? "own-vanished" : error.code;
-    return [{ code, class: lasted ? "warning" : weight, key: "", sinceMs, ...evidence }];
+    const { told } = failureOf(memory, error, nowMs);
+    if (told === undefined) return [];
+    const vanished = told.code === "leaf-vanished" || told.code === "history-shorter";
+    return [vanished ? { ...told, code: "own-vanished" } : told];
   }
 
   async #checked(
@@ -179,7 +162,7 @@ export class OwnAccount {
     await this.#checkAcknowledged(view, userId, leaf);
     for (const id of unsignedOfStore(keys)) memory.unsignedSince[id] ??= nowMs;
     findings.push(...(await this.#checkVersions(view, looked, memory)));
-    if (await view.isWithheld(looked)) findings.push(finding("own-version-hidden", String(leaf.n), nowMs));
+    if (await view.isWithheld(looked, leaf)) findings.push(finding("own-version-hidden", String(leaf.n), nowMs));
     findings.push(...(await this.#checkSettlings(view, looked, memory)));
     findings.push(...this.#checkKeys(looked, memory, keys));
     const afterwards = await this.#accept(view, looked, memory);

@@ -6,14 +6,21 @@ import { parseEntry } from "../shared/directory/entry.ts";
 import { fromUtf8, utf8 } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { serverOfUser } from "../shared/messages.ts";
-import { HOUR_MS, SETTLE_OVERDUE_AFTER_MS, UNCHECKED_LONG_AFTER_MS } from "../shared/parameters.ts";
-import { formatEvidence } from "../shared/proofs/evidence.ts";
+import { HOUR_MS, UNCHECKED_LONG_AFTER_MS } from "../shared/parameters.ts";
 import type { AcceptedLeaf } from "../shared/proofs/settling.ts";
 import { VerdictError, classOf } from "../shared/verdict-codes.ts";
 import type { VerdictCode } from "../shared/verdict-codes.ts";
 import { nextLookMs } from "./clock.ts";
 import type { Clock } from "./clock.ts";
-import { acceptedLeaf, acceptedOf, hasMoved, readMemory, standingOf, writeMemory } from "./contact-memory.ts";
+import {
+  acceptedLeaf,
+  acceptedOf,
+  failureOf,
+  hasMoved,
+  readMemory,
+  standingOf,
+  writeMemory,
+} from "./contact-memory.ts";
 import type { Accepted, ContactMemory, Standing } from "./contact-memory.ts";
 import type { AccountState, Pin } from "./contacts.ts";
 import { judge } from "./judge.ts";
@@ -230,21 +237,18 @@ export class Verifier {
   }
 
   /** The answer does not hold. Portable proof is told at once, anything else when it has lasted. */
-  #refuted(userId: string, memory: ContactMemory, store: StoreKeys, { code, evidence }: VerdictError): Outcome {
+  #refuted(userId: string, memory: ContactMemory, store: StoreKeys, error: VerdictError): Outcome {
     const nowMs = this.#options.clock.now();
-    const { class: weight, escalatesAfterMs } = classOf(code);
-    const sinceMs = (memory.greySince[code] ??= nowMs);
-    const file = evidence === undefined ? {} : { evidence: formatEvidence(evidence) };
-    const patient = code === "settle-overdue" && nowMs - sinceMs < SETTLE_OVERDUE_AFTER_MS;
-    const grave = !patient && (weight === "warning" || weight === "evidence");
-    const lasted = escalatesAfterMs !== undefined && nowMs - sinceMs >= escalatesAfterMs;
-    const findings: Finding[] = [];
-    if (grave || lasted) findings.push({ code, class: grave ? weight : "warning", key: "", sinceMs, ...file });
-    else if (weight === "notice") findings.push({ code, class: weight, key: String(sinceMs), sinceMs });
-    const verdict = grave || lasted ? ({ kind: "warning", code, sinceMs, ...file } as const) : unchecked(code);
+    const { code } = error;
+    const { class: weight } = classOf(code);
+    const { sinceMs, told } = failureOf(memory, error, nowMs);
+    const file = told?.evidence === undefined ? {} : { evidence: told.evidence };
+    const verdict = told === undefined ? unchecked(code) : ({ kind: "warning", code, sinceMs, ...file } as const);
     const changed = this.#changedMeanwhile(userId, memory, store, sinceMs);
-    if (!grave) findings.push(...changed.findings);
-    if (!grave && !lasted) findings.push(...this.#uncheckedLong(memory));
+    const findings: Finding[] = told === undefined ? [] : [told];
+    if (weight === "notice") findings.push({ code, class: weight, key: String(sinceMs), sinceMs });
+    if (told?.class !== weight) findings.push(...changed.findings);
+    if (told === undefined) findings.push(...this.#uncheckedLong(memory));
     const againMs = Math.min(changed.dueMs ?? Infinity, nextLookMs(sinceMs, nowMs, RETRY_MS));
     return { verdict, findings, enrolled: memory.accepted !== undefined, againMs };
   }
@@ -260,7 +264,7 @@ export class Verifier {
     const older = await this.#olderKeys(view, looked, memory);
     const patienceMs = looked.head.configuration.merge_delay_ms + slackMs;
     const promised = await checkPromises({ view, looked, memory, older, nowMs });
-    const withheld = await view.isWithheld(looked);
+    const withheld = await view.isWithheld(looked, looked.leaf);
     const known = { userId, nowMs, store, pin: state.pinOf(userId), memory, previous, older, patienceMs, withheld };
     const { content, n } = looked.leaf;
     const { headReason, quorumMet } = looked;

@@ -103,8 +103,8 @@ const WORDS: Partial<Record<VerdictCode, Words>> = {
     "If you had verified them, compare contact codes again when you next meet.",
   ],
   "changed-unchecked": [
-    "{name}'s devices changed and can't be checked now",
-    "Since {since} this app has other keys for {name} than before, and the key log of {server} can't be asked.",
+    "{name}'s devices changed and could not be checked",
+    "On {since} this app got other keys for {name} than before, and the key log of {server} did not confirm them.",
     "Wait with private messages until it can be checked, or compare contact codes with {name}.",
   ],
   "store-behind-long": [
@@ -242,7 +242,11 @@ const WORDS: Partial<Record<VerdictCode, Words>> = {
     "On {since} the server started to show another digital identity for you, which this device did not make.",
     "If you did not reset it yourself, someone is impersonating you: change your password and tell your contacts over another channel.",
   ],
-  "own-unknown-version": ownChanged,
+  "own-unknown-version": [
+    "Your devices are shown different records",
+    "Since {since} the key log of {server} does not show your account as it did before on another device.",
+    ASK,
+  ],
   "own-signature-lost": ownChanged,
   "own-statement-changed": ownChanged,
   "own-version-hidden": ownChanged,

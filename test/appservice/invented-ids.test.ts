@@ -35,12 +35,16 @@ async function served(log: OwnLog, ask: (post: (path: string, body: object) => P
   const requests = new AccountRequests({
     log: sequencer,
     observer: {
-      refresh: async (userId) => await Promise.reject(new Error(`looks at the keys of ${userId}`)),
-      state: async () => await Promise.resolve(undefined),
+      refresh: async (userId) => {
+        await Promise.reject(new Error(`looks at the keys of ${userId}`));
+      },
+      state: async (userId) => await Promise.reject(new Error(`puts a statement of ${userId}`)),
     },
     isTracked: async (userId) => await marks.isTracked(userId),
     isLocalUser: () => true,
-    invite: async () => await Promise.resolve(),
+    invite: async () => {
+      await Promise.resolve();
+    },
     membersRoom: () => undefined,
     mayPromise: () => true,
   });
@@ -49,7 +53,12 @@ async function served(log: OwnLog, ask: (post: (path: string, body: object) => P
     notReady: () => [],
     refresh: async (userId) => await requests.refresh(userId),
   } as Partial<Api["write"]> as Api["write"];
-  const gate = { userOf: () => "", count: async () => await Promise.resolve() };
+  const gate = {
+    userOf: () => "",
+    count: async () => {
+      await Promise.resolve();
+    },
+  };
   const parts = { api: { read: running.directory, write }, gate, logger: quiet, serviceUrl: "http://x" };
   const server = createApiServer({ ...parts, answered: () => undefined }).listen(0, "127.0.0.1");
   await once(server, "listening");

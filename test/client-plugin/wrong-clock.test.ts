@@ -35,7 +35,7 @@ class WrongClock extends World {
   async live(hours: number): Promise<void> {
     for (let hour = 0; hour < hours; hour += STEP_HOURS) {
       for (const user of [this.alice, this.bob]) {
-        user.devices.set(`${String(this.clock.now())}`, {});
+        user.devices.set(String(this.clock.now()), {});
         this.log.setEntry(user.userId, user.entry());
       }
       await this.pass(2_000);
