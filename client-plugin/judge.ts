@@ -93,9 +93,13 @@ function judgeKeys(known: Known): KeyJudgement {
   if (behind) memory.behindSinceMs ??= nowMs;
   else delete memory.behindSinceMs;
   const long = behind && nowMs - (memory.behindSinceMs ?? nowMs) >= STORE_BEHIND_LONG_AFTER_MS;
-  const code = withheld ? "commitment" : "store-behind-long";
   if (long)
-    findings.push(finding(known, code, String(known.n), { class: "warning", sinceMs: memory.behindSinceMs ?? nowMs }));
+    findings.push(
+      finding(known, withheld ? "commitment" : "store-behind-long", String(known.n), {
+        class: "warning",
+        sinceMs: memory.behindSinceMs ?? nowMs,
+      }),
+    );
   if (behind && hasLeftPin(known))
     findings.push(finding(known, "pin-mismatch", `master ${known.store.masterKey ?? ""}`));
   if (memory.seen.length === 0 && !behind) {

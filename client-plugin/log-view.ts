@@ -69,8 +69,8 @@ export interface LogMemory {
   behindSinceMs?: number;
   /** How far the newest fresh head lay behind the clock here. */
   lagMs?: number;
-  /** The first head that was not fresh: its time, how far it lay behind, and how far heads did before, if there is a before. */
-  stale?: { readonly sinceMs: number; readonly shownMs: number; readonly lagMs: number };
+  /** The first head that was not fresh: its time, and from how far behind a day more is told. */
+  stale?: { readonly sinceMs: number; readonly lagMs: number };
   /** Most cosignatures of the policy ever met. */
   quorum?: number;
   /** It took the place of another log, properly; told once. */
@@ -488,10 +488,10 @@ export class LogView {
       memory.lagMs = lagMs;
       return;
     }
-    memory.stale ??= { sinceMs: timestampMs, shownMs: lagMs, lagMs: memory.lagMs ?? lagMs };
-    const { sinceMs, shownMs, lagMs: firstLagMs } = memory.stale;
-    const isFalling = lagMs - shownMs >= STALE_EXTRA_MS;
-    if (isFalling && lagMs - firstLagMs >= DAY_MS) this.#find("stale-long", String(sinceMs), sinceMs);
+    // A day more than before, and some of it seen from here: a clock that jumps ahead does the first alone.
+    const fromMs = Math.max(memory.lagMs ?? lagMs, lagMs + STALE_EXTRA_MS - DAY_MS);
+    const { sinceMs, lagMs: firstLagMs } = (memory.stale ??= { sinceMs: timestampMs, lagMs: fromMs });
+    if (lagMs - firstLagMs >= DAY_MS) this.#find("stale-long", String(sinceMs), sinceMs);
   }
 
   /** Goes along with every lookup from now on: the one at hand may yet fail for another reason. */

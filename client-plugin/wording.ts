@@ -244,7 +244,7 @@ const WORDS: Partial<Record<VerdictCode, Words>> = {
   ],
   "own-unknown-version": [
     "Your devices are shown different records",
-    "Since {since} the key log of {server} does not show your account as it did before on another device.",
+    "Since {since} the key log of {server} no longer shows your account as it does on another device.",
     ASK,
   ],
   "own-signature-lost": ownChanged,
