@@ -1,6 +1,7 @@
 /** `matrix-ckv fsck`: is a stopped log whole, and does it fit its anchor? */
 import { readNewestSettings, rootAt, checkHead, checkLayout, ForeignAnchorError, openAnchored } from "./open-log.ts";
 import { databaseOf } from "./create-log.ts";
+import { forgetDiskFailures } from "./disk-failures.ts";
 import type { LogSettings } from "./log-settings.ts";
 import { indexProver } from "./native-vrf.ts";
 import { checkVrfKey, verifyVrf, vrfPublicKey } from "../shared/crypto/vrf.ts";
@@ -30,17 +31,18 @@ export interface StoppedLog {
 /** A few seconds' worth. */
 export const INDEX_SAMPLE = 1_000;
 
-/** Checks everything; true if nothing is wrong. Changes nothing. Throws `LockedError` while the service runs. */
+/**
+ * Checks everything; true if nothing is wrong, and then forgets what was noted of a failing disk. Changes nothing else.
+ * Throws `LockedError` while the service runs, `StorageError`.
+ */
 export async function fsck(log: StoppedLog, report: (report: CheckReport) => void): Promise<boolean> {
   const lock = await takeLock(log.dataDirectory);
   try {
     if (!checkFiles(databaseOf(log.dataDirectory), report)) return false;
     const store = await openLevelStore(databaseOf(log.dataDirectory));
-    try {
-      return await checkLog(store, log, report);
-    } finally {
-      await store.close();
-    }
+    const sound = await checkLog(store, log, report).finally(() => store.close());
+    if (sound) forgetDiskFailures(log);
+    return sound;
   } finally {
     await lock.release();
   }

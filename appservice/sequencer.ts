@@ -4,6 +4,7 @@
  */
 import type { Clock } from "./clock.ts";
 import { databaseOf } from "./create-log.ts";
+import { DiskFailures } from "./disk-failures.ts";
 import { Directory } from "./directory.ts";
 import { EpochTimer } from "./epoch-timer.ts";
 import { readKeys } from "./keys-file.ts";
@@ -84,6 +85,8 @@ export interface RunningLog {
   readonly logKey: NoteKey;
   /** The bytes of a backup of the newest epoch. Throws `BackupError`. */
   readonly backUp: () => AsyncGenerator<Uint8Array, void, undefined>;
+  /** What the process is to end with after a failure of its own store, such as that of the marks; see `DiskFailures`. */
+  readonly judge: (error: unknown) => Error;
 }
 
 /** Tables checked before the database is opened, the newest first: about 0.15 s. The rest is for `fsck`. */
@@ -99,28 +102,36 @@ const POSTED_CURSOR = "room.posted";
 
 /**
  * Opens a log and starts its thread. Reads are answered at once; signing begins when `setExternalHead` allows it. Throws
- * `LockedError`, `IntegrityError`, `KeysFileError`.
+ * `LockedError`, `IntegrityError`, `KeysFileError`, `FailingDiskError`.
  */
 export async function startSequencer(options: SequencerOptions): Promise<RunningLog> {
   const lock = await takeLock(options.dataDirectory);
+  const failures = new DiskFailures(options, () => options.clock.now());
   try {
+    failures.check();
     const keys = readKeys(options.keysFile);
     checkNewestTables(databaseOf(options.dataDirectory), CHECKED_AT_START_BYTES);
     // The main thread opens the database first and closes it last: `openLevelStore` says why.
     const store = await openLevelStore(databaseOf(options.dataDirectory));
     try {
-      return await startOn(store, lock, keys, options);
+      return await startOn(store, lock, keys, failures, options);
     } catch (error) {
       await store.close();
       throw error;
     }
   } catch (error) {
     await lock.release();
-    throw error;
+    throw failures.judge(error);
   }
 }
 
-async function startOn(store: Store, lock: Lock, keys: LogKeys, options: SequencerOptions): Promise<RunningLog> {
+async function startOn(
+  store: Store,
+  lock: Lock,
+  keys: LogKeys,
+  failures: DiskFailures,
+  options: SequencerOptions,
+): Promise<RunningLog> {
   const { dataDirectory, anchorFile, settings = {}, maxChanges = MAX_CHANGES_PER_EPOCH } = options;
   const thread = new SequencerThread();
   try {
@@ -129,12 +140,13 @@ async function startOn(store: Store, lock: Lock, keys: LogKeys, options: Sequenc
     const marks = await Marks.open(store);
     const waiting = new WaitingChanges();
     const publication = new Publication(store, directory, opened, waiting.merged.bind(waiting), options.cosign);
-    const sequencer = new Sequencer({ options, thread, publication, waiting, marks, opened, lock, store });
+    const judge = failures.judge.bind(failures);
+    const sequencer = new Sequencer({ options, thread, publication, waiting, marks, opened, lock, store, judge });
     const { configuration, logKey } = readSettings(opened.configurationText);
     const { origin, heartbeat_ms: heartbeatMs } = configuration;
     const backUp = (): ReturnType<RunningLog["backUp"]> =>
       backUpRunning(store, { keys, origin, nowMs: options.clock.now() });
-    return { sequencer, directory, marks, heartbeatMs, logKey, backUp };
+    return { sequencer, directory, marks, heartbeatMs, logKey, backUp, judge };
   } catch (error) {
     await thread.close();
     throw error;
@@ -150,6 +162,7 @@ interface SequencerParts {
   readonly opened: OpenedLog;
   readonly store: Store;
   readonly lock: Lock;
+  readonly judge: (error: unknown) => Error;
 }
 
 export class Sequencer {
@@ -171,7 +184,7 @@ export class Sequencer {
 
   constructor(parts: SequencerParts) {
     this.#parts = parts;
-    const { options, thread, publication, waiting, opened } = parts;
+    const { options, thread, publication, waiting, opened, judge } = parts;
     const { configuration } = readSettings(opened.configurationText);
     const { epochDelayMs: delayMs = EPOCH_DELAY_DEFAULT_MS } = options;
     const times = { delayMs, heartbeatMs: configuration.heartbeat_ms };
@@ -196,7 +209,9 @@ export class Sequencer {
         this.#timer.closeNow();
       },
     });
-    this.#finished = Promise.race([thread.finished, publication.failed]);
+    this.#finished = Promise.race([thread.finished, publication.failed]).catch((error: unknown) => {
+      throw judge(error);
+    });
     this.#finished.catch((error: unknown) => {
       this.#fail(error);
     });

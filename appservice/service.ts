@@ -140,7 +140,7 @@ class Service {
     const feed = new KeyFeed({ store: marks, homeserver, clock, logger, wake });
     const ports = await this.#listen(log, observer, feed);
     const work = [observer.run(signal), this.#matrixSide(log, feed, observer), this.#tellReadiness(log)];
-    const finished = this.#finish(work, sequencer.finished, fail);
+    const finished = this.#finish(work, log, fail);
     // Whoever holds the RunningService reads the failure from `finished`; without this, Node would end first.
     finished.catch(() => undefined);
     return { ports, notReady: () => this.#notReady(log), finished };
@@ -394,19 +394,20 @@ class Service {
   /** Waits for the end of `work`, or a failure of it or of the sequencer, which ends only once it is closed. */
   async #finish(
     work: readonly Promise<void>[],
-    sequencer: Promise<void>,
+    { sequencer, judge }: OpenLog,
     fail: (reason: unknown) => void,
   ): Promise<void> {
     try {
-      await Promise.race([Promise.all(work), sequencer]);
+      await Promise.race([Promise.all(work), sequencer.finished]);
     } catch (error) {
-      fail(error);
+      const failure = judge(error);
+      fail(failure);
       const closed = Promise.allSettled(work).then(async () => {
         await this.close();
       });
       // What hangs does not end either.
       await Promise.race([closed, delay(CLOSE_LIMIT_MS, undefined, { ref: false })]);
-      throw error;
+      throw failure;
     }
     await this.close();
   }

@@ -2,7 +2,7 @@
 import { failingCalls, killedAtCalls, killedAtRandom } from "./crashes.ts";
 import { bitFlips, bitFlipsInLarge, lostFiles, truncations } from "./damages.ts";
 import type { CaseResult, Kind, Options, Outcome } from "./kinds.ts";
-import { fullDisk, shortOfEverything, swappedFiles, twoOfThem, wrongClock } from "./places.ts";
+import { failsTwice, fullDisk, shortOfEverything, swappedFiles, twoOfThem, wrongClock } from "./places.ts";
 import { findStrace } from "./strace.ts";
 import type { Violation } from "./verifier.ts";
 
@@ -42,6 +42,7 @@ const KINDS: { readonly [name: string]: (options: Options) => Promise<Kind> | Ki
   "kill at a system call": (options) => (findStrace() === undefined ? undefined : killedAtCalls(options)),
   "kill at any time": (options) => killedAtRandom(options, findStrace() !== undefined),
   "system call fails": (options) => (findStrace() === undefined ? undefined : failingCalls(options)),
+  "disk fails twice": failsTwice,
   "full disk": fullDisk,
   "bit flip": bitFlips,
   "bit flip in a large log": bitFlipsInLarge,

@@ -12,6 +12,8 @@ import type { CaseResult, Kind, Options } from "./kinds.ts";
 import { liveOnce, longestLifeMs } from "./life.ts";
 import type { Life } from "./life.ts";
 import { Random } from "./random.ts";
+import { findStrace, injectingArguments } from "./strace.ts";
+import type { Point } from "./strace.ts";
 import type { Violation } from "./verifier.ts";
 
 /** A case by its name; it has a log of its own, which has lived and stopped. */
@@ -56,8 +58,13 @@ function kindOf(
   };
 }
 
-/** How a life ended that must not sign: with a cause and a next step. */
-function mustRefuse(lived: Life, expected: RegExp, exitCode?: number): Omit<CaseResult, "hits" | "what"> {
+/** How a life ended that must not sign (`isLater`: any more): with a cause and a next step. */
+function mustRefuse(
+  lived: Life,
+  expected: RegExp,
+  exitCode?: number,
+  isLater = false,
+): Omit<CaseResult, "hits" | "what"> {
   const failed = lived.ledger.of("failed").at(-1);
   const message = failed?.message ?? lived.ledger.of("refused").at(-1)?.reason;
   if (message === undefined) {
@@ -69,7 +76,7 @@ function mustRefuse(lived: Life, expected: RegExp, exitCode?: number): Omit<Case
   if (failed?.exitCode !== exitCode)
     violations.push({ kind: "other", what: `status ${failed?.exitCode}, not ${exitCode}: ${message}` });
   const heads = lived.ledger.of("head").length + lived.ledger.of("merged").length + lived.ledger.of("promised").length;
-  if (lived.ledger.of("merged").length + lived.ledger.of("promised").length > 0)
+  if (!isLater && lived.ledger.of("merged").length + lived.ledger.of("promised").length > 0)
     violations.push({ kind: "other", what: `it gave its word ${heads} times before it refused` });
   return { outcome: "refused", cause: causeOf(message), violations };
 }
@@ -339,6 +346,38 @@ export function shortOfEverything(options: Options): Kind {
     },
   };
   return kindOf("short of everything", "F26 F27 F74", options, trials, 10);
+}
+
+/** A disk that fails in two lives, then works; undefined without strace. */
+export function failsTwice(options: Options): Kind | undefined {
+  const strace = findStrace();
+  if (strace === undefined) return undefined;
+  const failAt =
+    (target: Point["target"], call: Point["call"]): Trial =>
+    async (log, scene, random) => {
+      const shape = { ...scene.shape, changes: 1_000, users: 1 };
+      const point = { target, call, nth: 2 + random.below(6) };
+      const wrapper = [strace, ...injectingArguments(log, point, "error=EIO")];
+      const lives = [
+        mustRefuse(await liveOnce(log, shape, { wrapper }), /Input.output error|EIO/, 75, true),
+        mustRefuse(await liveOnce(log, shape, { wrapper }), /second time within a day.*fsck/, 70, true),
+        mustRefuse(await liveOnce(log, scene.shape), /twice within a day.*fsck/, 70),
+      ];
+      const { problems } = await examine(log, { fsckOnly: true });
+      const violations = [...lives.flatMap((life) => life.violations), ...problems.map(whatFsckSays)];
+      const { status } = await liveOnce(log, scene.shape);
+      if (status !== 0) violations.push({ kind: "other", what: `fsck did not let it go on: status ${status}` });
+      return await wholeAgain({ outcome: "refused", violations }, log);
+    };
+  const trials: { readonly [name: string]: Trial } = {
+    "the journal": failAt("journal", "fdatasync"),
+    "the anchor": failAt("anchor", "fsync"),
+  };
+  return kindOf("disk fails twice", "F02b", options, trials, 4);
+}
+
+function whatFsckSays(problem: string): Violation {
+  return { kind: "other", what: `fsck: ${problem}` };
 }
 
 /** A small file system that is really full; undefined where none can be mounted. */

@@ -158,7 +158,9 @@ async function run(): Promise<void> {
   const ended = new Promise((resolve) => {
     end.signal.addEventListener("abort", resolve);
   });
-  await Promise.race([work, sequencer.finished, ended]);
+  await Promise.race([work, sequencer.finished, ended]).catch((error: unknown) => {
+    throw log.judge(error);
+  });
   clearInterval(refused);
   left = 0;
   end.abort();
