@@ -9,6 +9,8 @@ export interface SequencerStart {
   readonly anchorFile: string;
   readonly keys: LogKeys;
   readonly maxChanges: number;
+  /** Size of the reserve beside the database; 0: none is kept. */
+  readonly reserveBytes: number;
   /** Members that replace those of the newest configuration from the next epoch on. */
   readonly settings: ConfigurationSettings;
 }

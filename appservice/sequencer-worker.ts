@@ -1,7 +1,7 @@
 /** The thread of the sequencer: opens the database, and does what the main thread asks, in order. */
-import { statfsSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import type { MessagePort } from "node:worker_threads";
+import { DiskReserve, spaceProblem } from "./disk-space.ts";
 import { fatalFailure } from "./fatal-failure.ts";
 import { LogWriter } from "./log-writer.ts";
 import type { CommittedEpoch, NumberedChange } from "./log-writer.ts";
@@ -18,9 +18,6 @@ import type {
 } from "./sequencer-messages.ts";
 import { ProverPool } from "./prover-pool.ts";
 import { prune } from "./pruning.ts";
-
-/** Below this no epoch is begun. */
-const MIN_FREE_BYTES = 64 * 2 ** 20;
 
 type Change = NumberedChange & { readonly number: number };
 
@@ -84,12 +81,13 @@ class SequencerThread {
   #saidFull = false;
   readonly #handOver: HandOver;
   readonly #dataDirectory: string;
+  readonly #reserve: DiskReserve;
   /** The last deletion of what is too old; the next queues behind it. */
   #pruning: Promise<void> = Promise.resolve();
 
   private constructor(
     port: MessagePort,
-    { maxChanges, keys, dataDirectory }: SequencerStart,
+    { maxChanges, keys, dataDirectory, reserveBytes }: SequencerStart,
     log: WritableLog,
     writer: LogWriter,
     handOver: HandOver,
@@ -97,6 +95,7 @@ class SequencerThread {
     this.#port = port;
     this.#maxChanges = maxChanges;
     this.#dataDirectory = dataDirectory;
+    this.#reserve = new DiskReserve(dataDirectory, reserveBytes);
     this.#provers = new ProverPool(keys.vrfSeed);
     this.#log = log;
     this.#writer = writer;
@@ -187,7 +186,8 @@ class SequencerThread {
       },
       promise: async (userId, nowMs) => {
         await this.#proving.get(userId);
-        return writer.promise(userId, nowMs);
+        // It could not be kept as long as no epoch is begun.
+        return this.#spaceProblem() === undefined ? writer.promise(userId, nowMs) : undefined;
       },
       historyRoot: (...args) => writer.historyRoot(...args),
       acknowledge: (...args) => writer.acknowledge(...args),
@@ -279,12 +279,8 @@ class SequencerThread {
     }
   }
 
-  /** A database that runs out of space can't be opened again until there is some: no epoch is begun on the last of it. */
   #spaceProblem(): string | undefined {
-    const { bavail, bsize } = statfsSync(this.#dataDirectory);
-    return bavail * bsize < MIN_FREE_BYTES
-      ? `less than ${MIN_FREE_BYTES / 2 ** 20} MiB of disk are free. Next: free some for ${this.#dataDirectory}; epochs then go on by themselves`
-      : undefined;
+    return spaceProblem(this.#dataDirectory, this.#reserve);
   }
 
   async #prune(nowMs: number): Promise<void> {

@@ -5,6 +5,7 @@
 import type { Clock } from "./clock.ts";
 import { databaseOf } from "./create-log.ts";
 import { DiskFailures } from "./disk-failures.ts";
+import { DiskReserve, isOutOfSpace, waitingForSpace } from "./disk-space.ts";
 import { Directory } from "./directory.ts";
 import { EpochTimer } from "./epoch-timer.ts";
 import { readKeys } from "./keys-file.ts";
@@ -45,6 +46,8 @@ export interface SequencerOptions {
   readonly epochDelayMs?: number;
   /** Users in one epoch; an epoch closes at once when that many wait. */
   readonly maxChanges?: number;
+  /** Space kept beside the database so that it can be opened where the disk is full. Default: none. */
+  readonly reserveBytes?: number;
   /** Why no epoch may be dated `nowMs`; undefined if one may. */
   readonly clockProblem?: (nowMs: number) => string | undefined;
   /** Whether nothing is signed until `setExternalHead` was called. Default true; false only where there is no room. */
@@ -101,10 +104,21 @@ const CLOSED = "the log is closed; its last configuration names the successor";
 const POSTED_CURSOR = "room.posted";
 
 /**
- * Opens a log and starts its thread. Reads are answered at once; signing begins when `setExternalHead` allows it. Throws
- * `LockedError`, `IntegrityError`, `KeysFileError`, `FailingDiskError`.
+ * Opens a log and starts its thread. Reads are answered at once; signing begins when `setExternalHead` allows it. Where the
+ * disk is full, the reserve is given for opening, and nothing is signed before it stands again. Throws `LockedError`,
+ * `IntegrityError`, `KeysFileError`, `FailingDiskError`, `StorageError`.
  */
 export async function startSequencer(options: SequencerOptions): Promise<RunningLog> {
+  try {
+    return await startOnce(options);
+  } catch (error) {
+    const reserve = new DiskReserve(options.dataDirectory, options.reserveBytes ?? 0);
+    if (!isOutOfSpace(error) || !reserve.release()) throw error;
+    return await startOnce(options);
+  }
+}
+
+async function startOnce(options: SequencerOptions): Promise<RunningLog> {
   const lock = await takeLock(options.dataDirectory);
   const failures = new DiskFailures(options, () => options.clock.now());
   try {
@@ -132,12 +146,12 @@ async function startOn(
   failures: DiskFailures,
   options: SequencerOptions,
 ): Promise<RunningLog> {
-  const { dataDirectory, anchorFile, settings = {}, maxChanges = MAX_CHANGES_PER_EPOCH } = options;
+  const { dataDirectory, anchorFile, settings = {}, maxChanges = MAX_CHANGES_PER_EPOCH, reserveBytes = 0 } = options;
   const thread = new SequencerThread();
   try {
-    const opened = await thread.open({ dataDirectory, anchorFile, keys, maxChanges, settings });
+    const opened = await thread.open({ dataDirectory, anchorFile, keys, maxChanges, reserveBytes, settings });
     const directory = new Directory(indexProver(keys.vrfSeed));
-    const marks = await Marks.open(store);
+    const marks = await Marks.open(waitingForSpace(store, dataDirectory, options.clock, options.signal));
     const waiting = new WaitingChanges();
     const publication = new Publication(store, directory, opened, waiting.merged.bind(waiting), options.cosign);
     const judge = failures.judge.bind(failures);

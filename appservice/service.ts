@@ -11,6 +11,7 @@ import { isAborted, type Clock } from "./clock.ts";
 import { CLOCK_ASKED_EVERY_MS, ClockGuard } from "./clock-guard.ts";
 import type { Config, Listener } from "./config.ts";
 import { Cosigners } from "./cosigners.ts";
+import { RESERVE_BYTES } from "./disk-space.ts";
 import { Homeserver } from "./homeserver.ts";
 import { HomeserverError } from "./homeserver-error.ts";
 import { serveHttpApi } from "./http-api.ts";
@@ -167,6 +168,7 @@ class Service {
       dataDirectory: data,
       anchorFile: anchor,
       keysFile: keys,
+      reserveBytes: RESERVE_BYTES,
       clock,
       signal,
       settings: { service_url: serviceUrl, witnesses: witnesses.map(({ vkey }) => vkey) },
@@ -266,6 +268,8 @@ class Service {
       enrol: async (userId) => await requests.enrol(userId),
       state: async (userId, statement) => await requests.state(userId, statement),
       acknowledge: async (userId, request) => {
+        const { reason } = log.sequencer.status();
+        if (reason !== undefined) throw new ApiError("not-ready", "nothing is written now", RETRY_LAST_MS / 1_000);
         await requests.acknowledge(userId, request);
       },
       checkReader: (userId) => {

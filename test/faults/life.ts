@@ -34,7 +34,7 @@ export interface LifeOptions {
 
 export type WorkloadShape = Pick<
   Workload,
-  "seed" | "timesFaster" | "users" | "changes" | "witness" | "newUsers" | "patient"
+  "seed" | "timesFaster" | "users" | "changes" | "witness" | "newUsers" | "patient" | "reserveBytes"
 >;
 
 /** Runs the log until it ends; what it said goes into its ledger. */

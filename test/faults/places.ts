@@ -1,6 +1,18 @@
 /** The wrong files in the right place, two logs in one, the wrong time, and a machine that has no more to give. */
+import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  cpSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { makeScene, mustBeWhole } from "./crashes.ts";
@@ -410,34 +422,70 @@ export function fullDisk(options: Options): Kind | undefined {
       ),
     "full while it runs": async (log, scene, random) =>
       await onSmallDisk(log, 80, async (small) => {
-        const filler = join(small.directory, "..", "filler");
-        const left = random.below(40_000);
-        const lived = await liveOnce(
-          small,
-          { ...scene.shape, changes: 1_000_000, patient: true },
-          {
-            meddle: async (child, said) => {
-              while (child.exitCode === null && said().of("merged").length < 3) await delay(5);
-              fill(filler, left);
-              // Marks go on until there is no space for them.
-              for (let waited = 0; child.exitCode === null && waited < 2_000; waited++) await delay(10);
-              child.kill("SIGTERM");
-            },
-          },
-        );
-        const failed = lived.ledger.of("failed").at(-1);
-        const violations: Violation[] =
-          failed === undefined
-            ? [{ kind: "other", what: "a full disk did not end it" }]
-            : complaintsAbout(failed.message, failed.exitCode);
+        const violations = await liveUntilFull(small, scene, random.below(40_000));
         const full = await liveOnce(small, scene.shape);
         const again = full.ledger.of("failed").at(-1)?.message ?? full.ledger.of("refused").at(-1)?.reason ?? "";
         violations.push(...complaintsAbout(again, full.ledger.of("failed").at(-1)?.exitCode));
-        rmSync(filler);
+        rmSync(fillerOf(small));
+        return violations;
+      }),
+    "full, with a reserve": async (log, scene, random) =>
+      await onSmallDisk(log, 112, async (small) => {
+        const shape = { ...scene.shape, reserveBytes: RESERVE_BYTES };
+        const violations = await liveUntilFull(small, { ...scene, shape }, random.below(40_000));
+        // Whatever was left is taken by others: opening writes, so without the reserve it fails.
+        fillUp(`${fillerOf(small)}-rest`);
+        const without = small.twin();
+        violations.push(...mustRefuse(await liveOnce(without, scene.shape), /No space left|ENOSPC/, 75).violations);
+        const full = await liveOnce(small, shape);
+        violations.push(...mustRefuse(full, /MiB of disk are free\. Next: free some/).violations);
+        if (full.ledger.of("started").length === 0) violations.push({ kind: "other", what: "it did not open" });
+        for (const filler of [fillerOf(small), `${fillerOf(small)}-rest`]) rmSync(filler);
+        const { status } = await liveOnce(small, shape);
+        const reserve = statSync(join(small.dataDirectory, "reserve"), { throwIfNoEntry: false })?.size;
+        if (status !== 0 || reserve !== RESERVE_BYTES)
+          violations.push({ kind: "other", what: `with room again: status ${status}, a reserve of ${reserve}` });
         return violations;
       }),
   };
   return kindOf("full disk", "F03 F04", options, trials, 8);
+}
+
+/** Enough for the small logs of a campaign to be opened. */
+const RESERVE_BYTES = 16 * 2 ** 20;
+/** So many that the journal takes more space than opening the database gives back before it is read. */
+const MERGED_BEFORE = 60;
+/** How long a log on a full disk is watched. */
+const FULL_FOR_MS = 1_500;
+
+function fillerOf(small: FaultLog): string {
+  return join(small.directory, "..", "filler");
+}
+
+/** Lives until others have taken all but `left` bytes of its disk, and a while longer: it must neither sign nor end. */
+async function liveUntilFull(small: FaultLog, { shape }: Scene, left: number): Promise<Violation[]> {
+  let [before, after] = [0, 0];
+  const lived = await liveOnce(
+    small,
+    { ...shape, changes: 1_000_000, patient: true },
+    {
+      meddle: async (child, said) => {
+        while (child.exitCode === null && said().of("merged").length < MERGED_BEFORE) await delay(5);
+        fill(fillerOf(small), left);
+        await delay(FULL_FOR_MS);
+        before = said().facts.length;
+        await delay(FULL_FOR_MS);
+        after = said().facts.length;
+        if (child.exitCode !== null) after = NaN;
+        child.kill("SIGTERM");
+      },
+    },
+  );
+  // Told to end, it writes what waits, for which there may be no space.
+  const failed = lived.ledger.of("failed").at(-1);
+  const violations = failed === undefined ? [] : complaintsAbout(failed.message, failed.exitCode);
+  if (after !== before) violations.push({ kind: "other", what: "it ended, or gave its word, while the disk was full" });
+  return violations;
 }
 
 /** Leaves about `left` bytes of the file system, while others write to it. */
@@ -446,6 +494,24 @@ function fill(filler: string, left: number): void {
   for (let more = left; ; more += 65_536) {
     const { bavail, bsize } = statfsSync(filler);
     if (spawnSync("fallocate", ["-l", String(bavail * bsize - more), filler]).status === 0) return;
+  }
+}
+
+/** Takes all that is left. */
+function fillUp(filler: string): void {
+  const file = openSync(filler, "w");
+  try {
+    for (const bytes of [4_096, 1]) {
+      const block = Buffer.alloc(bytes);
+      assert.throws(
+        () => {
+          for (;;) writeSync(file, block);
+        },
+        { code: "ENOSPC" },
+      );
+    }
+  } finally {
+    closeSync(file);
   }
 }
 

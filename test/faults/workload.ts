@@ -36,6 +36,8 @@ export interface Workload {
   readonly newUsers: boolean;
   /** Whether it goes on when nothing is signed any more. */
   readonly patient: boolean;
+  /** Size of the reserve beside the database; absent: none is kept. */
+  readonly reserveBytes?: number;
 }
 
 const workload = JSON.parse(process.argv[2] ?? "") as Workload;
@@ -131,6 +133,7 @@ async function run(): Promise<void> {
     clock,
     signal: end.signal,
     epochDelayMs: 2 * workload.timesFaster,
+    reserveBytes: workload.reserveBytes ?? 0,
     ...(witness
       ? {
           cosign: (note: string): Promise<string> => {
