@@ -26,7 +26,7 @@ import { ServiceFailure } from "./log-client.ts";
 import type { Fetch } from "./log-client.ts";
 import { Logs } from "./logs.ts";
 import type { ClientLike, EventLike, MemberLike, ReceivedToDevice } from "./matrix.ts";
-import { cryptoOf, isNotFound, readOwn, readStore, sendToDevices, tapKeysQuery } from "./matrix.ts";
+import { checkClient, cryptoOf, isNotFound, readOwn, readStore, sendToDevices, tapKeysQuery } from "./matrix.ts";
 import { Monitor } from "./monitor.ts";
 import type { ContactStatus } from "./monitor.ts";
 import { OwnAccount } from "./own-account.ts";
@@ -36,7 +36,7 @@ import { OwnKeys, signContact } from "./own-keys.ts";
 import { checkRoomHeads } from "./room-heads.ts";
 import { keysOfAnswer } from "./seen-keys.ts";
 import { Senders } from "./senders.ts";
-import { defaultStorage } from "./storage.ts";
+import { IndexedDbStorage } from "./storage.ts";
 import type { Storage } from "./storage.ts";
 import { unchecked } from "./verdict.ts";
 import type { Finding, Verdict } from "./verdict.ts";
@@ -50,7 +50,7 @@ export type { ClientLike, Clock, Storage };
 export interface ContactKeyVerificationOptions {
   /** A matrix-js-sdk client (41.7 to 43) with Rust crypto initialised. */
   readonly client: ClientLike;
-  /** Default: IndexedDB where there is one, memory elsewhere. */
+  /** Default: IndexedDB; where that fails, memory, and `ownStatus` says so. */
   readonly storage?: Storage;
   readonly clock?: Clock;
   /** For well-known and the log services; never carries the access token. */
@@ -144,7 +144,11 @@ export class ContactKeyVerification {
       this.#report("a check failed", error);
     };
     this.#emitter = new Emitter(report);
-    const storage = options.storage ?? defaultStorage(client.getSafeUserId(), client.getDeviceId() ?? "");
+    const storage =
+      options.storage ??
+      new IndexedDbStorage(`matrix-ckv:${client.getSafeUserId()}:${client.getDeviceId() ?? ""}`, () => {
+        if (this.#doubt === undefined) this.#doubts("state-unstored");
+      });
     this.#storage = storage;
     const clock = this.#clock;
     const slackMs = Math.max(SLACK_MIN_MS, options.policy?.slackMs ?? SLACK_DEFAULT_MS);
@@ -217,10 +221,13 @@ export class ContactKeyVerification {
     this.#senders = new Senders(client, clock);
   }
 
-  /** Starts watching. Nothing in here asks the user for anything. Starting twice is the same as once. */
+  /**
+   * Starts watching. Nothing in here asks the user for anything. Starting twice is the same as once. Throws
+   * `client-unsupported` if the client's SDK lacks what the plugin needs.
+   */
   async start(): Promise<void> {
     if (this.#warnings !== undefined) return;
-    cryptoOf(this.#client);
+    checkClient(this.#client);
     this.#abort = new AbortController();
     await this.#state.load();
     this.#warnings = new Warnings({

@@ -5,6 +5,7 @@
  * No value of the SDK is imported: a host may run its own copy, and `instanceof` or enums of another copy mean nothing.
  */
 import { MATRIX_NAMES } from "../shared/messages.ts";
+import { VerdictError } from "../shared/verdict-codes.ts";
 
 export interface DeviceLike {
   readonly deviceId: string;
@@ -134,10 +135,26 @@ export interface StoreKeys {
   readonly devices: ReadonlyMap<string, StoreDevice>;
 }
 
-/** Returns the client's crypto; throws when the host did not start it. */
+/** Methods of the client or its crypto without which nothing can be checked, or nobody told. */
+const NEEDED =
+  "queueToDevice uploadKeySignatures getUserDeviceInfo getOwnDeviceKeys getDeviceVerificationStatus encryptToDeviceMessages";
+
+/**
+ * Throws `VerdictError("client-unsupported")`, which names what is missing, unless the client has what the plugin can't do
+ * without. Whatever else it uses of the SDK has a check where it is used, or fails at once.
+ */
+export function checkClient(client: ClientLike): void {
+  const crypto = cryptoOf(client);
+  const missing = NEEDED.split(" ").filter((name) => !(name in crypto || name in client));
+  // One of the two tells of identities: `readIdentity`.
+  if (!crypto.getUserCrossSigningKeys && !machineOf(crypto)?.getIdentity) missing.push("getUserCrossSigningKeys");
+  if (missing.length > 0) throw new VerdictError("client-unsupported", missing.join());
+}
+
+/** Returns the client's crypto. Throws `VerdictError("client-unsupported")` when the host did not start it. */
 export function cryptoOf(client: ClientLike): CryptoLike {
   const crypto = client.getCrypto();
-  if (crypto === undefined) throw new Error("the Matrix client has no crypto: call initRustCrypto() first");
+  if (crypto === undefined) throw new VerdictError("client-unsupported", "initRustCrypto()");
   return crypto;
 }
 

@@ -41,7 +41,7 @@ export interface OwnStatus {
   /** Newest own version in the log. */
   readonly version?: number;
   /** Doubts about the state that devices share. */
-  readonly doubt?: "state-lost" | "state-unconfirmed" | "state-rolled-back";
+  readonly doubt?: "state-lost" | "state-unconfirmed" | "state-unstored" | "state-rolled-back";
 }
 
 export interface OwnAccountOptions {

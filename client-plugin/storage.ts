@@ -9,7 +9,7 @@ export interface Storage {
   names(prefix: string): Promise<string[]>;
 }
 
-/** Forgets everything when the process ends; for tests and hosts without IndexedDB. */
+/** Forgets everything when the process ends; for tests. */
 export class MemoryStorage implements Storage {
   readonly #values = new Map<string, string>();
 
@@ -31,43 +31,65 @@ export class MemoryStorage implements Storage {
 
 const OBJECT_STORE = "values";
 
-/** One IndexedDB database, opened on first use. */
+/**
+ * One IndexedDB database, opened on first use. What it does not take (there is none; it is blocked, full, or was closed)
+ * stays in memory, and is forgotten with it: then `onFailure` is called, and nothing is thrown.
+ */
 export class IndexedDbStorage implements Storage {
   readonly #name: string;
+  readonly #onFailure: () => void;
   #database: Promise<IDBDatabase> | undefined;
+  /** What the database did not take; undefined: that a name was deleted. Written by `#write`. */
+  readonly #kept = new Map<string, string | undefined>();
 
-  constructor(databaseName: string) {
+  constructor(databaseName: string, onFailure: () => void) {
     this.#name = databaseName;
+    this.#onFailure = onFailure;
   }
 
   async get(name: string): Promise<string | undefined> {
-    const value = await this.#request("readonly", (store) => store.get(name) as IDBRequest<unknown>);
+    if (this.#kept.has(name)) return this.#kept.get(name);
+    const [value] = await this.#request("readonly", (store) => store.get(name) as IDBRequest<unknown>);
     return typeof value === "string" ? value : undefined;
   }
   async set(name: string, value: string): Promise<void> {
-    await this.#request("readwrite", (store) => store.put(value, name));
+    await this.#write(name, value);
   }
   async delete(name: string): Promise<void> {
-    await this.#request("readwrite", (store) => store.delete(name));
+    await this.#write(name);
   }
   async names(prefix: string): Promise<string[]> {
-    const range = IDBKeyRange.bound(prefix, `${prefix}\uffff`);
-    const keys = await this.#request("readonly", (store) => store.getAllKeys(range));
-    return keys.filter((key) => typeof key === "string");
+    const [stored = []] = await this.#request("readonly", (store) => store.getAllKeys());
+    const names = new Set([...stored, ...this.#kept.keys()].map(String));
+    return [...names].filter(
+      (name) => name.startsWith(prefix) && (!this.#kept.has(name) || this.#kept.get(name) !== undefined),
+    );
   }
 
-  async #request<T>(mode: IDBTransactionMode, run: (store: IDBObjectStore) => IDBRequest<T>): Promise<T> {
-    this.#database ??= openDatabase(this.#name);
-    const transaction = (await this.#database).transaction(OBJECT_STORE, mode);
-    return await new Promise<T>((resolve, reject) => {
-      const request = run(transaction.objectStore(OBJECT_STORE));
-      transaction.oncomplete = () => {
-        resolve(request.result);
-      };
-      transaction.onerror = transaction.onabort = () => {
-        reject(transaction.error ?? new Error("the IndexedDB transaction was aborted"));
-      };
+  async #write(name: string, value?: string): Promise<void> {
+    const done = await this.#request("readwrite", (store) => {
+      const request = value === undefined ? store.delete(name) : store.put(value, name);
+      return request as IDBRequest<unknown>;
     });
+    if (done.length > 0) this.#kept.delete(name);
+    else this.#kept.set(name, value);
+  }
+
+  /** The result alone, or nothing where the database does not answer; the next request opens it again. */
+  async #request<T>(mode: IDBTransactionMode, run: (store: IDBObjectStore) => IDBRequest<T>): Promise<[] | [T]> {
+    try {
+      const transaction = (await (this.#database ??= openDatabase(this.#name))).transaction(OBJECT_STORE, mode);
+      const request = run(transaction.objectStore(OBJECT_STORE));
+      await new Promise((resolve, reject) => {
+        transaction.oncomplete = resolve;
+        transaction.onabort = reject;
+      });
+      return [request.result];
+    } catch {
+      this.#database = undefined;
+      this.#onFailure();
+      return [];
+    }
   }
 }
 
@@ -80,15 +102,6 @@ async function openDatabase(name: string): Promise<IDBDatabase> {
     request.onsuccess = () => {
       resolve(request.result);
     };
-    request.onerror = () => {
-      reject(request.error ?? new Error("IndexedDB could not be opened"));
-    };
+    request.onerror = reject;
   });
-}
-
-/** IndexedDB where there is one, memory elsewhere. */
-export function defaultStorage(userId: string, deviceId: string): Storage {
-  return typeof indexedDB === "undefined"
-    ? new MemoryStorage()
-    : new IndexedDbStorage(`matrix-ckv:${userId}:${deviceId}`);
 }

@@ -38,6 +38,8 @@ const UNCHECKED = [
   "promise-invalid",
   "state-lost",
   "state-unconfirmed",
+  "state-unstored",
+  "client-unsupported",
 ] as const;
 
 /** Grey, and a warning once a service that answers has kept it up for a day. */

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { encodePublicCode } from "../../shared/codes/public-code.ts";
 import { verifyEvidence } from "../../shared/proofs/evidence.ts";
 import { seedOf } from "../support/test-user.ts";
+import { ContactKeyVerification } from "../../client-plugin/index.ts";
 import { copyOf } from "./fake-client.ts";
 import { ALICE, BOB, ROOM, START_MS, World } from "./world.ts";
 
@@ -387,6 +388,38 @@ describe("ContactKeyVerification as a guest in a client", () => {
     await world.pass(100);
     assert.ok(world.errors.length > 0);
     world.errors.length = 0;
+    world.stop();
+  });
+
+  it("does not start on a client that lacks what it needs, and names that", async () => {
+    const methods = ["queueToDevice", "uploadKeySignatures"] as const;
+    const ofCrypto = ["getUserDeviceInfo", "getOwnDeviceKeys", "getDeviceVerificationStatus"] as const;
+    const world = new World();
+    const refuses = async (missing: string, changed: object): Promise<void> => {
+      const own = (name: string | symbol): unknown => {
+        const value: unknown = Reflect.get(name in changed ? changed : world.client, name);
+        return typeof value === "function" ? (value.bind(world.client) as unknown) : value;
+      };
+      const client = new Proxy(world.client, {
+        get: (_, name) => own(name),
+        has: (_, name) => own(name) !== undefined,
+      });
+      const ckv = new ContactKeyVerification({ client, storage: world.storage });
+      await assert.rejects(ckv.start(), { name: "VerdictError", code: "client-unsupported", message: missing });
+      assert.equal(world.client.listenerCount(), 0);
+    };
+    await refuses("initRustCrypto()", { getCrypto: () => undefined });
+    for (const method of methods) await refuses(method, { [method]: undefined });
+    for (const method of ofCrypto) {
+      const crypto = world.client.getCrypto();
+      Reflect.deleteProperty(crypto, method);
+      await refuses(method, { getCrypto: () => crypto });
+    }
+    const without = world.client.getCrypto();
+    Reflect.deleteProperty(without, "getUserCrossSigningKeys");
+    Reflect.deleteProperty(without, "encryptToDeviceMessages");
+    await refuses("encryptToDeviceMessages,getUserCrossSigningKeys", { getCrypto: () => without });
+    await world.start();
     world.stop();
   });
 

@@ -1,8 +1,9 @@
 /** Two people, or two devices of one, who run the plugin: contact codes, gossip, shared state. */
 import assert from "node:assert/strict";
 import { ContactKeyVerification } from "../../client-plugin/index.ts";
-import type { CompareSession, Warning } from "../../client-plugin/index.ts";
+import type { CompareSession, Storage, Warning } from "../../client-plugin/index.ts";
 import { MemoryStorage } from "../../client-plugin/storage.ts";
+import { reasonOf } from "../../client-plugin/wording.ts";
 import { encodeUnpadded } from "../../shared/encoding.ts";
 import { verifyEvidence } from "../../shared/proofs/evidence.ts";
 import { TestLog } from "../support/test-log.ts";
@@ -33,7 +34,13 @@ class Pair {
   readonly server = new FakeServer();
   readonly people: Person[] = [];
 
-  person(user: TestUser, deviceId: string, other: TestUser): Person {
+  /** Without `storage` the plugin takes its own: IndexedDB, which there is not in Node. */
+  person(
+    user: TestUser,
+    deviceId: string,
+    other: TestUser,
+    kept: { readonly storage?: Storage } = { storage: new MemoryStorage() },
+  ): Person {
     const client = new FakeClient(this.server, user, deviceId);
     client.rooms.push(new FakeRoom(ROOM, ALICE, BOB));
     client.store.set(other.userId, copyOf(other));
@@ -41,7 +48,7 @@ class Pair {
     const [warnings, errors]: [Warning[], unknown[]] = [[], []];
     const ckv = new ContactKeyVerification({
       client,
-      storage: new MemoryStorage(),
+      ...kept,
       clock: this.clock,
       fetch: service.fetch,
       random,
@@ -439,6 +446,34 @@ describe("two devices of one person", () => {
     await pair.clock.advance(60_000);
     const codes = [...phone.warnings, ...laptop.warnings].map(({ code }) => code);
     assert.ok(codes.includes("log-key-differs"), codes.join());
+    pair.stop();
+  });
+
+  it("are held to one head, also where one of them can store nothing and says so", async () => {
+    const { pair, alice, bob } = setUp();
+    const phone = pair.person(bob, "BPHONE", alice);
+    await pair.start();
+    await Promise.all([phone.ckv.turnOn().catch(() => undefined), pair.clock.advance(130_000)]);
+    const branch = pair.log.fork();
+    // A head is shared every ten minutes at most.
+    await pair.clock.advance(11 * 60_000);
+    pair.log.closeEpoch(pair.clock.now());
+    branch.closeEpoch(pair.clock.now() + 1);
+    await Promise.all([phone.ckv.refresh(ALICE), pair.clock.advance(5_000)]);
+    assert.deepEqual([phone.ckv.ownStatus().doubt, phone.warnings], [undefined, []]);
+    // Its own memory is empty at every start: all it can know of this log is what the phone has seen.
+    for (const served of [pair.log, branch]) {
+      const laptop = pair.person(bob, "BLAPTOP", alice, {});
+      laptop.service.log = served;
+      await laptop.ckv.start();
+      assert.equal(laptop.ckv.ownStatus().doubt, "state-unstored");
+      await pair.clock.advance(60_000);
+      const codes = laptop.warnings.map(({ code }) => code);
+      assert.deepEqual(codes, served === branch ? ["head-fork"] : []);
+      laptop.ckv.stop();
+      pair.server.clients.pop();
+    }
+    assert.match(reasonOf("state-unstored"), /after a restart it protects less/);
     pair.stop();
   });
 
