@@ -4,7 +4,7 @@ import type { KeyObject } from "node:crypto";
 import { canonicalJson, encodeUnpadded, utf8 } from "../../shared/encoding.ts";
 import type { JsonObject } from "../../shared/encoding.ts";
 
-/** Devices an account has at a time; a change adds one and takes the oldest away. */
+/** Devices an account has at a time, unless it is made a crowd; a change adds one and takes the oldest away. */
 const DEVICES = 2;
 /** What stands before the 32 bytes of a seed in PKCS #8 (RFC 8410). */
 const PKCS8_ED25519 = Buffer.from("302e020100300506032b657004220420", "hex");
@@ -31,6 +31,8 @@ export class Account {
   /** Texts of the devices as the homeserver shows them, oldest first. Written by `change`. */
   readonly #devices = new Map<string, string>();
   #made = 0;
+  /** How many there may be. Written by `crowd`. */
+  #room = DEVICES;
 
   constructor(userId: string) {
     this.userId = userId;
@@ -59,8 +61,14 @@ export class Account {
     const signed = this.#signed(device, [deviceId, key], [this.#selfSigning.public, this.#selfSigning]);
     this.#devices.set(deviceId, JSON.stringify(signed));
     const [oldest] = this.#devices.keys();
-    if (this.#devices.size > DEVICES && oldest !== undefined) this.#devices.delete(oldest);
+    if (this.#devices.size > this.#room && oldest !== undefined) this.#devices.delete(oldest);
     return deviceId;
+  }
+
+  /** From now on there are so many devices. */
+  crowd(devices: number): void {
+    this.#room = devices;
+    while (this.#devices.size < devices) this.change();
   }
 
   /** The account's members of an answer to `/keys/query`, as JSON texts. */

@@ -1,0 +1,107 @@
+/** The service as it runs, over HTTP, beside accounts that ask too much of it: everybody else is merged as before. */
+import assert from "node:assert/strict";
+import { setTimeout as delay } from "node:timers/promises";
+import { parseEntry } from "../../shared/directory/entry.ts";
+import { utf8 } from "../../shared/encoding.ts";
+import { parseLookupAnswer } from "../../shared/messages.ts";
+import type { LeafPart } from "../../shared/messages.ts";
+import { Stage } from "../hammer/stage.ts";
+
+const USERS = 12;
+/** More than an entry holds. */
+const CROWD = 500;
+const ROUNDS = 8;
+/** An epoch closes a quarter of a second after the first change; this is generous for a busy machine, and a tenth of the promise. */
+const MERGED_WITHIN_MS = 6_000;
+const NO_LIMITS = { CKV_LIMITS_LOOKUPS_PER_MINUTE: "100000000" };
+
+describe("neighbours of accounts that ask too much", function () {
+  this.timeout(180_000);
+  let stage: Stage;
+  let session: string | undefined;
+  const userId = (number: number): string => `@u${String(number)}:${stage.homeserver.serverName}`;
+  const [crowded, restless] = [0, 1];
+
+  before(async () => {
+    stage = await Stage.open({ users: USERS, outsiders: 0, env: NO_LIMITS });
+    const path = `/_matrix/client/v3/user/${encodeURIComponent(userId(2))}/openid/request_token`;
+    const openid_token: unknown = await (await fetch(stage.homeserver.url + path, { method: "POST" })).json();
+    ({ session } = (await post("/v1/session", { openid_token })) as { readonly session: string });
+    for (let number = 0; number < USERS; number++) await until(async () => (await versionsOf(number)) === 1);
+  });
+  after(async () => {
+    await stage.stop();
+    stage.remove();
+  });
+
+  async function post(path: string, body: object): Promise<unknown> {
+    const headers = session === undefined ? {} : { authorization: `Bearer ${session}` };
+    const response = await fetch(stage.serviceUrl + path, { method: "POST", headers, body: JSON.stringify(body) });
+    assert.equal(response.status, 200, path);
+    return await response.json();
+  }
+
+  async function newestOf(number: number): Promise<LeafPart | undefined> {
+    return parseLookupAnswer(await post("/v1/lookup", { user_id: userId(number) })).user.leaf;
+  }
+  async function versionsOf(number: number): Promise<number> {
+    return (await newestOf(number))?.n ?? 0;
+  }
+
+  async function until(isSo: () => Promise<boolean>): Promise<void> {
+    const startedMs = performance.now();
+    while (!(await isSo())) {
+      assert.ok(performance.now() - startedMs < 60_000, "it took more than a minute");
+      await delay(20);
+    }
+  }
+
+  /** How long changes of the others take, from the homeserver to the lookup, in milliseconds, shortest first. */
+  async function mergeTimes(): Promise<readonly number[]> {
+    const times: number[] = [];
+    for (let round = 0; round < ROUNDS; round++) {
+      const number = 2 + (round % (USERS - 2));
+      const before = await versionsOf(number);
+      const startedMs = performance.now();
+      stage.homeserver.change(userId(number));
+      await until(async () => (await versionsOf(number)) > before);
+      times.push(performance.now() - startedMs);
+    }
+    return times.sort((a, b) => a - b);
+  }
+
+  it("are merged in time, while one has 500 devices and another changes its keys twenty times a second", async () => {
+    const quiet = await mergeTimes();
+    stage.homeserver.accounts.get(userId(crowded))?.crowd(CROWD);
+    const load = new AbortController();
+    const changing = [
+      { number: crowded, everyMs: 1_000 },
+      { number: restless, everyMs: 50 },
+    ].map(async ({ number, everyMs }) => {
+      while (!load.signal.aborted) {
+        stage.homeserver.change(userId(number));
+        await delay(everyMs);
+      }
+    });
+    await until(async () => (await versionsOf(crowded)) > 1);
+    const startedMs = performance.now();
+    const loaded = await mergeTimes();
+    const took = performance.now() - startedMs;
+    load.abort();
+    await Promise.all(changing);
+    const median = (times: readonly number[]): number => times[Math.floor(times.length / 2)] ?? NaN;
+    const figures = `ms, alone: ${quiet.map(Math.round).join(" ")}; beside them: ${loaded.map(Math.round).join(" ")}`;
+    assert.ok((loaded.at(-1) ?? NaN) < MERGED_WITHIN_MS, figures);
+    assert.ok(median(loaded) < median(quiet) + 500, figures);
+
+    const newest = await newestOf(crowded);
+    const looks = 1 + Math.ceil(took / 30_000);
+    assert.ok(
+      newest !== undefined && newest.n >= 2 && newest.n <= 1 + looks,
+      `${newest?.n ?? 0} versions of the crowd`,
+    );
+    const entry = parseEntry(utf8(newest.entry ?? ""), userId(crowded));
+    assert.deepEqual([entry.refused?.count, entry.devices.size], [CROWD, 0]);
+    assert.ok((await versionsOf(restless)) > 8, "the restless one was not merged at all");
+  });
+});
