@@ -19,7 +19,8 @@ async function announcedHeads(client: ClientLike, serverName: string): Promise<s
     const query = { dir: "b", limit: String(READ_EVENTS), filter };
     const path = `/rooms/${encodeURIComponent(roomId)}/messages`;
     const answer = await client.http.authedRequest<{ chunk?: { content?: unknown }[] }>("GET", path, query);
-    return (answer.chunk ?? []).flatMap(({ content }) => checkpointOf(content));
+    // As many as were asked for: the homeserver may send any number.
+    return (answer.chunk ?? []).slice(0, READ_EVENTS).flatMap(({ content }) => checkpointOf(content));
   } catch {
     return [];
   }
