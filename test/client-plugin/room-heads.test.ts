@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import type { LogView } from "../../client-plugin/log-view.ts";
 import type { ClientLike } from "../../client-plugin/matrix.ts";
 import { checkRoomHeads } from "../../client-plugin/room-heads.ts";
+import { encodeUnpadded } from "../../shared/encoding.ts";
 
 describe("heads of the epochs room", () => {
   it("are no more than were asked for, however many events the homeserver sends", async () => {
@@ -13,7 +14,10 @@ describe("heads of the epochs room", () => {
       },
     } as unknown as LogView;
     const checkpoint = (at: number): string => `example.org/ckv/1\n${String(at)}\n`;
-    const chunk = Array.from({ length: 1_000 }, (_, at) => ({ content: { checkpoint: checkpoint(at) } }));
+    const record = encodeUnpadded(new Uint8Array(121));
+    const chunk = Array.from({ length: 1_000 }, (_, at) => ({
+      content: { checkpoint: checkpoint(at), record, epoch: at },
+    }));
     let asked = 0;
     const client = {
       getRoomIdForAlias: async () => await Promise.resolve({ room_id: "!ckv:example.org" }),

@@ -228,8 +228,9 @@ async function questions(service: FakeService): Promise<readonly Question[]> {
 
 /** What the events of a room cost, of which the homeserver sends as many as it likes. */
 async function roomEvents(service: FakeService, view: LogView, read: () => number): Promise<Taken> {
-  const { checkpoint } = service.log.head(service.log.size);
-  const chunk = Array.from({ length: 100_000 }, () => ({ content: { checkpoint } }));
+  const { checkpoint, record } = service.log.head(service.log.size);
+  const content = { checkpoint, record, epoch: service.log.size - 1 };
+  const chunk = Array.from({ length: 100_000 }, () => ({ content }));
   const client = {
     getRoomIdForAlias: async () => await Promise.resolve({ room_id: "!ckv:example.org" }),
     http: { authedRequest: async () => await Promise.resolve({ chunk }) },
