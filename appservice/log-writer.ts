@@ -239,7 +239,11 @@ export class LogWriter {
       newest.promise = this.#signPromise(newest, merged.index, nowMs);
       for (const each of versions) each.durable = true;
       const puts = versions.map((each) => encodePending(userId, each));
-      this.#promising = Promise.all([this.#promising, this.#parts.store.commit({ puts })]);
+      // Versions of the same user that an epoch on its way to disk merges come first: these would follow on nothing without.
+      const [newestMerged] = merged.tip.positions.slice(-1);
+      const isOnItsWay = newestMerged !== undefined && ownEpochOf(newestMerged) > this.#head.epoch;
+      const written = (isOnItsWay ? this.#tail : Promise.resolve()).then(() => this.#parts.store.commit({ puts }));
+      this.#promising = Promise.all([this.#promising, written]);
     }
     const { promise: note, version, opening, entry } = newest;
     await this.#promising;

@@ -12,7 +12,7 @@ import type { WritableLog } from "../../appservice/open-log.ts";
 import { AUDIT_PROOFS_KEPT_MS, prune } from "../../appservice/pruning.ts";
 import { databaseOf } from "../../appservice/create-log.ts";
 import { eachInRange, openLevelStore } from "../../appservice/store/level-store.ts";
-import { epochKey, HEAD_KEY, nodeKey, parseHead, userKey } from "../../appservice/store/records.ts";
+import { afterKind, epochKey, HEAD_KEY, kindKey, nodeKey, parseHead, userKey } from "../../appservice/store/records.ts";
 import { ConflictError, IntegrityError, UnknownOutcomeError } from "../../appservice/store/store.ts";
 import type { Commit, Store } from "../../appservice/store/store.ts";
 import { utf8 } from "../../shared/encoding.ts";
@@ -116,6 +116,35 @@ describe("log writer", () => {
     await closeEpoch(writer);
     await closeEpoch(writer);
     assert.equal(writer.newestEntry("@23:example.org")?.pending, false);
+  });
+
+  it("writes no promised change before the epoch on its way that merges what stands before it", async () => {
+    const waits = Promise.withResolvers<undefined>();
+    const writer = await open({
+      get: (key) => opened.store.get(key),
+      range: (...args) => opened.store.range(...args),
+      snapshot: () => opened.store.snapshot(),
+      close: () => opened.store.close(),
+      commit: async (commit: Commit) => {
+        // The disk takes the epoch late.
+        if (commit.expect !== undefined) await waits.promise;
+        await opened.store.commit(commit);
+      },
+    });
+    writer.submit("@a:example.org", utf8("{1}"), 0);
+    log.clock.advance(1_000);
+    await writer.closeEpoch(log.clock.now());
+    writer.submit("@a:example.org", utf8("{2}"), 0);
+    const promised = writer.promise("@a:example.org", log.clock.now());
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    // What a crash would leave now: a change that follows on nothing could never be read again.
+    assert.deepEqual(await opened.store.range(kindKey("p"), afterKind("p"), 10), []);
+    waits.resolve(undefined);
+    assert.equal((await promised)?.version, 2);
+    assert.equal((await opened.store.range(kindKey("p"), afterKind("p"), 10)).length, 1);
+    await writer.flush();
+    await reopen();
+    assert.equal((await open()).newestEntry("@a:example.org")?.version, 2);
   });
 
   it("does not write where another has written", async () => {
