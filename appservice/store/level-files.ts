@@ -45,7 +45,7 @@ export function checkNewestTables(directory: string, maxBytes: number): void {
   let left = maxBytes;
   for (const file of tablesOf(directory).reverse()) {
     const path = join(directory, file);
-    left -= statSync(path).size;
+    left -= sizeOf(path);
     if (left < 0) return;
     checkTable(path);
   }
@@ -75,10 +75,28 @@ function tablesOf(directory: string): string[] {
 
 /** Names in the order of their numbers, which have leading zeros. */
 function filesEnding(directory: string, end: string): string[] {
-  if (!existsSync(directory)) return [];
-  return readdirSync(directory)
+  return namesIn(directory)
     .filter((name) => name.endsWith(end))
     .sort((a, b) => numberOf(a) - numberOf(b));
+}
+
+/** Names of the files in a directory; none if it is not there. Throws `StorageError`. */
+export function namesIn(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw new StorageError(directory, { cause });
+  }
+}
+
+/** Throws `StorageError`. */
+function sizeOf(path: string): number {
+  try {
+    return statSync(path).size;
+  } catch (cause) {
+    throw new StorageError(path, { cause });
+  }
 }
 
 /** Throws `StorageError`. */

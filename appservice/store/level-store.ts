@@ -1,7 +1,7 @@
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { Level } from "level";
 import { equalBytes } from "../../shared/encoding.ts";
-import { checkJournals } from "./level-files.ts";
+import { checkJournals, namesIn } from "./level-files.ts";
 import { CHECKSUM_OVERHEAD, openValue, sealValue } from "./checksums.ts";
 import {
   ConflictError,
@@ -45,7 +45,7 @@ export async function createLevelStore(directory: string): Promise<Store> {
  * Opens an existing database. A lost or empty directory is an error, never a new log. Several threads may hold it open, but
  * the one that opened it first must close it last: classic-level 3.0 lets the first bring the block cache for all, and frees
  * it when that one closes. What LevelDB would drop from its journal in silence is found first. Throws `NoDataError`,
- * `IntegrityError`.
+ * `IntegrityError`, `StorageError`.
  */
 export async function openLevelStore(directory: string): Promise<Store> {
   if (!existsSync(`${directory}/CURRENT`)) throw new NoDataError(directory, holdsTables(directory));
@@ -54,7 +54,7 @@ export async function openLevelStore(directory: string): Promise<Store> {
 }
 
 function holdsTables(directory: string): boolean {
-  return existsSync(directory) && readdirSync(directory).some((name) => /^MANIFEST-|\.ldb$/.test(name));
+  return namesIn(directory).some((name) => /^MANIFEST-|\.ldb$/.test(name));
 }
 
 async function openLevel(directory: string, createIfMissing: boolean): Promise<Store> {

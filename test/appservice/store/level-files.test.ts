@@ -7,7 +7,7 @@ import { after, before, describe, it } from "mocha";
 import { crc32c } from "../../../appservice/store/crc32c.ts";
 import { checkJournals, checkNewestTables, checkTables } from "../../../appservice/store/level-files.ts";
 import { createLevelStore, openLevelStore } from "../../../appservice/store/level-store.ts";
-import { IntegrityError } from "../../../appservice/store/store.ts";
+import { IntegrityError, StorageError } from "../../../appservice/store/store.ts";
 import { utf8 } from "../../../shared/encoding.ts";
 
 describe("files of the database", () => {
@@ -67,6 +67,25 @@ describe("files of the database", () => {
     writeFileSync(path, whole);
     return missed;
   };
+
+  it("that can't be listed now may be there later: the error names the directory and a next step", () => {
+    for (const check of [
+      checkJournals,
+      (path: string) => {
+        checkNewestTables(path, 1_000);
+      },
+    ])
+      assert.throws(
+        () => {
+          check(journal);
+        },
+        (error: Error) => {
+          assert.ok(error instanceof StorageError);
+          assert.ok(error.message.startsWith(`${journal} can't be opened now. Next: `), error.message);
+          return true;
+        },
+      );
+  });
 
   it("the checksum is the one of RFC 3720", () => {
     assert.equal(crc32c(utf8("123456789"), 0, 9), 0xe3069283);
