@@ -34,7 +34,7 @@ export function signedHead(checkpoint: string, opened: Checkpoint): SignedHead {
 export type TileSource = (path: string) => Promise<Uint8Array>;
 
 /** Hashes of the log at `size`, from the tiles a consistency proof needs. */
-async function readerFor(tiles: TileSource, needed: readonly Tile[], size: number): Promise<HashReader> {
+export async function readerFor(tiles: TileSource, needed: readonly Tile[], size: number): Promise<HashReader> {
   const read = new Map<string, Uint8Array>();
   for (const tile of needed) read.set(tilePath(tile), await readTile(tiles, tile));
   return hashReaderFromTiles(read, size);

@@ -14,18 +14,17 @@ import { VerificationError } from "../shared/errors.ts";
 import { verifyVersion } from "../shared/history/history.ts";
 import { openCheckpoint, parseCheckpoint } from "../shared/log/checkpoint.ts";
 import type { EpochRecord } from "../shared/log/epoch-record.ts";
-import { epochLeafHash, parseEpochRecord } from "../shared/log/epoch-record.ts";
+import { parseEpochRecord, verifyRecord } from "../shared/log/epoch-record.ts";
 import { checkPolicy } from "../shared/log/policy.ts";
 import type { Policy } from "../shared/log/policy.ts";
 import {
   entryTile,
-  hashReaderFromTiles,
   parseEntryBundle,
   tilePath,
   tilesForConsistency,
   tilesForInclusion,
 } from "../shared/log/tiles.ts";
-import { proveInclusion, verifyInclusion } from "../shared/merkle/inclusion.ts";
+import { proveInclusion } from "../shared/merkle/inclusion.ts";
 import { LOG_DOMAINS } from "../shared/merkle/tree.ts";
 import { decodePath, encodePath } from "../shared/messages.ts";
 import type { HeadPart, SettledAnswer, VersionPart, WellKnown } from "../shared/messages.ts";
@@ -48,7 +47,7 @@ import { inStep } from "../shared/proofs/step.ts";
 import { VerdictError } from "../shared/verdict-codes.ts";
 import type { VerdictCode } from "../shared/verdict-codes.ts";
 import type { Clock } from "./clock.ts";
-import { consistencyPath, readTile, signedHead } from "./heads.ts";
+import { consistencyPath, readTile, readerFor, signedHead } from "./heads.ts";
 import type { SignedHead } from "./heads.ts";
 import { ServiceFailure } from "./log-client.ts";
 import type { LogClient } from "./log-client.ts";
@@ -316,9 +315,9 @@ export class LogView {
     return records;
   }
 
-  async #recordAt({ checkpoint: { size, root } }: VerifiedHead, epoch: number): Promise<EpochRecord> {
-    const { bytes, path } = await this.#recordPart(size, epoch);
-    verifyInclusion(LOG_DOMAINS, { leafHash: epochLeafHash(bytes), index: epoch, size, root, path });
+  async #recordAt({ checkpoint }: VerifiedHead, epoch: number): Promise<EpochRecord> {
+    const { bytes, path } = await this.#recordPart(checkpoint.size, epoch);
+    verifyRecord(bytes, epoch, checkpoint, path);
     return parseEpochRecord(bytes);
   }
 
@@ -329,9 +328,8 @@ export class LogView {
     const entries = parseEntryBundle(await tiles(tilePath(bundle)), bundle.width);
     const bytes = entries[epoch % 256];
     if (bytes === undefined) throw new VerificationError("malformed", "an entry is missing in its tile");
-    const read = new Map<string, Uint8Array>();
-    for (const tile of tilesForInclusion(epoch, size)) read.set(tilePath(tile), await readTile(tiles, tile));
-    return { bytes, path: proveInclusion(LOG_DOMAINS, hashReaderFromTiles(read, size), epoch, size) };
+    const read = await readerFor(tiles, tilesForInclusion(epoch, size), size);
+    return { bytes, path: proveInclusion(LOG_DOMAINS, read, epoch, size) };
   }
 
   /**

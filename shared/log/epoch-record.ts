@@ -1,6 +1,7 @@
 import { Reader, Writer } from "../encoding.ts";
 import { VerificationError } from "../errors.ts";
 import { type Hash, HASH_BYTES } from "../crypto/hash.ts";
+import { verifyInclusion } from "../merkle/inclusion.ts";
 import { leafHash, LOG_DOMAINS } from "../merkle/tree.ts";
 
 /** One leaf of the log: what an epoch did. `epoch` is its position, `labels` the number of leaves in its map. */
@@ -41,6 +42,16 @@ export function parseEpochRecord(bytes: Uint8Array): EpochRecord {
   };
   reader.end();
   return record;
+}
+
+/** The bytes of a record are leaf `index` in the tree of a head, or `bad-inclusion`. */
+export function verifyRecord(
+  bytes: Uint8Array,
+  index: number,
+  { size, root }: { readonly size: number; readonly root: Hash },
+  path: readonly Hash[],
+): void {
+  verifyInclusion(LOG_DOMAINS, { leafHash: epochLeafHash(bytes), index, size, root, path });
 }
 
 /** The leaf of the log for the bytes of a record. */

@@ -13,12 +13,11 @@ import { VerificationError } from "../errors.ts";
 import type { HistoryHead } from "../history/history.ts";
 import { openCheckpoint } from "../log/checkpoint.ts";
 import type { Checkpoint } from "../log/checkpoint.ts";
-import { epochLeafHash, parseEpochRecord } from "../log/epoch-record.ts";
+import { parseEpochRecord, verifyRecord } from "../log/epoch-record.ts";
 import type { EpochRecord } from "../log/epoch-record.ts";
 import { changesHash, parseChangeList } from "../log/change-list.ts";
 import { parseBatchProof, parseMapProof, verifyBatchProof, verifyMapProof } from "../map/map-proof.ts";
 import { isPowerOfTwo, rootsFromConsistency } from "../merkle/consistency.ts";
-import { verifyInclusion } from "../merkle/inclusion.ts";
 import { HISTORY_DOMAINS, LOG_DOMAINS } from "../merkle/tree.ts";
 import type { Domains } from "../merkle/tree.ts";
 import { decodePath, encodePath, headPartShape, parseShape, provenLeafShape } from "../messages.ts";
@@ -252,9 +251,7 @@ export function openProvenRecord(part: ProvenRecord, logKey: NoteKey): OpenedRec
   const checkpoint = openCheckpoint(part.checkpoint, logKey);
   const bytes = decodeUnpadded(part.record);
   const record = parseEpochRecord(bytes);
-  const { size, root } = checkpoint;
-  const path = decodePath(part.record_proof);
-  verifyInclusion(LOG_DOMAINS, { leafHash: epochLeafHash(bytes), index: record.epoch, size, root, path });
+  verifyRecord(bytes, record.epoch, checkpoint, decodePath(part.record_proof));
   return { checkpoint, record, bytes };
 }
 
@@ -270,10 +267,20 @@ function openLeafUnder(
 ): { readonly index: Hash; readonly leaf: HistoryHead | undefined } {
   const index = decodeUnpadded(part.index);
   const head = part.leaf && { n: part.leaf.n, root: decodeUnpadded(part.leaf.history_root) };
-  const value = head && { n: head.n, historyRoot: head.root };
-  const root = verifyMapProof(parseMapProof(decodeUnpadded(part.map_proof)), index, value);
-  if (!equalBytes(root, record.mapRoot)) throw new VerificationError("bad-map-proof", "the leaf is of another map");
+  verifyMapLeaf(record, index, head, part.map_proof);
   return { index, leaf: head };
+}
+
+/** `index` has `leaf` (undefined: none) in the map of a record. Throws `bad-map-proof`, `malformed`. */
+export function verifyMapLeaf(
+  record: EpochRecord,
+  index: Hash,
+  leaf: HistoryHead | undefined,
+  mapProof: string,
+): void {
+  const value = leaf && { n: leaf.n, historyRoot: leaf.root };
+  const root = verifyMapProof(parseMapProof(decodeUnpadded(mapProof)), index, value);
+  if (!equalBytes(root, record.mapRoot)) throw new VerificationError("bad-map-proof", "the leaf is of another map");
 }
 
 function openConfiguration(configurationText: string, { record }: OpenedRecord): Configuration {

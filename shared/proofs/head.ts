@@ -12,10 +12,9 @@ import { decodeUnpadded, encodeHex, equalBytes } from "../encoding.ts";
 import { VerificationError } from "../errors.ts";
 import { openCheckpoint, parseCheckpoint } from "../log/checkpoint.ts";
 import type { Checkpoint } from "../log/checkpoint.ts";
-import { epochLeafHash, parseEpochRecord } from "../log/epoch-record.ts";
+import { parseEpochRecord, verifyRecord } from "../log/epoch-record.ts";
 import type { EpochRecord } from "../log/epoch-record.ts";
 import { verifyConsistency } from "../merkle/consistency.ts";
-import { verifyInclusion } from "../merkle/inclusion.ts";
 import { LOG_DOMAINS } from "../merkle/tree.ts";
 import { decodePath } from "../messages.ts";
 import type { HeadPart } from "../messages.ts";
@@ -119,15 +118,14 @@ function verifySameLog(known: KnownLog, checkpoint: Checkpoint, part: HeadPart, 
 }
 
 /** Step 3: the record of the last epoch. */
-function verifyLastRecord({ size, root }: Checkpoint, part: HeadPart): EpochRecord {
+function verifyLastRecord(checkpoint: Checkpoint, part: HeadPart): EpochRecord {
   const bytes = inStep("record-invalid", () => decodeUnpadded(part.record));
   const record = inStep("record-invalid", () => parseEpochRecord(bytes), "record-invalid");
   const path = inStep("record-not-last", () => decodePath(part.record_proof));
-  const leafHash = epochLeafHash(bytes);
   inStep("record-not-last", () => {
-    verifyInclusion(LOG_DOMAINS, { leafHash, index: size - 1, size, root, path });
+    verifyRecord(bytes, checkpoint.size - 1, checkpoint, path);
   });
-  if (record.epoch !== size - 1) throw new VerdictError("record-invalid", "the record names another epoch");
+  if (record.epoch !== checkpoint.size - 1) throw new VerdictError("record-invalid", "the record names another epoch");
   return record;
 }
 

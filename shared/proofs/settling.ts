@@ -4,20 +4,17 @@
  */
 import type { Hash } from "../crypto/hash.ts";
 import { formatVkey } from "../crypto/signed-note.ts";
-import { decodeUnpadded, encodeUnpadded, equalBytes } from "../encoding.ts";
+import { decodeUnpadded, encodeUnpadded } from "../encoding.ts";
 import { VerificationError } from "../errors.ts";
 import { verifyAncestor } from "../history/history.ts";
 import type { HistoryHead } from "../history/history.ts";
-import { epochLeafHash, parseEpochRecord } from "../log/epoch-record.ts";
+import { parseEpochRecord, verifyRecord } from "../log/epoch-record.ts";
 import type { EpochRecord } from "../log/epoch-record.ts";
-import { parseMapProof, verifyMapProof } from "../map/map-proof.ts";
-import { verifyInclusion } from "../merkle/inclusion.ts";
-import { LOG_DOMAINS } from "../merkle/tree.ts";
 import { decodePath } from "../messages.ts";
 import type { ProvenLeaf, SettlingPart, SettlingRecords } from "../messages.ts";
 import { VerdictError } from "../verdict-codes.ts";
 import type { VerdictCode } from "../verdict-codes.ts";
-import { attemptEvidence, createLeafEvidence, leafConflict, withoutKnownRoot } from "./evidence.ts";
+import { attemptEvidence, createLeafEvidence, leafConflict, verifyMapLeaf, withoutKnownRoot } from "./evidence.ts";
 import type { Evidence, ProvenRecord } from "./evidence.ts";
 import { checkRising } from "./head.ts";
 import type { TiedRecord, VerifiedHead } from "./head.ts";
@@ -104,9 +101,7 @@ function recordAt({ checkpoint, part }: VerifiedHead, epoch: number, encoded: st
   const bytes = decodeUnpadded(encoded);
   const record = parseEpochRecord(bytes);
   if (record.epoch !== epoch) throw overdue("the record is of another epoch");
-  const { size, root } = checkpoint;
-  const path = decodePath(proof);
-  verifyInclusion(LOG_DOMAINS, { leafHash: epochLeafHash(bytes), index: epoch, size, root, path });
+  verifyRecord(bytes, epoch, checkpoint, decodePath(proof));
   return { record, proven: { checkpoint: part.checkpoint, record: encoded, record_proof: proof } };
 }
 
@@ -164,10 +159,7 @@ export function verifyLeafUnder(
   mapProof: string,
 ): void {
   inStep("map-proof", () => {
-    const proof = parseMapProof(decodeUnpadded(mapProof));
-    const root = verifyMapProof(proof, index, leaf && { n: leaf.n, historyRoot: leaf.root });
-    if (!equalBytes(root, record.mapRoot))
-      throw new VerificationError("bad-map-proof", "the proof leads to another map");
+    verifyMapLeaf(record, index, leaf, mapProof);
   });
 }
 
