@@ -3,6 +3,7 @@ import { randomFillSync } from "node:crypto";
 import { closeSync, openSync, rmSync, statfsSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "./clock.ts";
+import { StorageError } from "./store/store.ts";
 import type { Commit, Store } from "./store/store.ts";
 
 /** Below this nothing is written: a database that runs out of space can't be opened again until there is some. */
@@ -12,8 +13,8 @@ export const RESERVE_BYTES: number = 128 * 2 ** 20;
 
 const LOOK_EVERY_MS = 1_000;
 const BLOCK_BYTES = 2 ** 20;
-/** As Node and LevelDB word it. */
-const NO_SPACE = /ENOSPC|No space left on device/;
+/** As Node and LevelDB word it, of the disk or of the share of it that a user may have. */
+const NO_SPACE = /ENOSPC|EDQUOT|No space left on device|Disk quota exceeded/;
 
 /** Bytes that this process may still write to the disk of a directory. */
 export function freeBytes(directory: string): number {
@@ -44,19 +45,19 @@ export class DiskReserve {
     return (statSync(this.#file, { throwIfNoEntry: false })?.size ?? 0) >= this.#bytes ? 0 : this.#bytes;
   }
 
-  /** Makes it unless it stands, where `MIN_FREE_BYTES` are left beside it. Whether it stands. */
+  /** Makes it unless it stands, where `MIN_FREE_BYTES` are left beside it. Whether it stands. Throws `StorageError`. */
   hold(): boolean {
-    if (this.missing === 0) return true;
-    this.release();
-    if (freeBytes(this.#directory) < MIN_FREE_BYTES + this.#bytes) return false;
     try {
+      if (this.missing === 0) return true;
+      this.release();
+      if (freeBytes(this.#directory) < MIN_FREE_BYTES + this.#bytes) return false;
       this.#write();
       return true;
-    } catch (error) {
+    } catch (cause) {
+      if (!isOutOfSpace(cause)) throw new StorageError(this.#file, { cause });
+      // Somebody else took the space.
       this.release();
-      // Somebody else took the space; whatever else is wrong with this disk, the database tells.
-      if (isOutOfSpace(error)) return false;
-      throw error;
+      return false;
     }
   }
 

@@ -226,7 +226,7 @@ export class LogWriter {
 
   /**
    * Makes the pending versions of a user durable and promises the newest; a promise given before is repeated. Undefined
-   * if nothing is pending, or more than the limits of an epoch and a day let the next epoch merge.
+   * if nothing is pending, more than the limits of an epoch and a day let the next epoch merge, or that is the final one.
    */
   async promise(userId: string, nowMs: number): Promise<PromisedChange | undefined> {
     const versions = this.#pending.of(userId);
@@ -234,7 +234,8 @@ export class LogWriter {
     const merged = this.#pending.merged(userId);
     if (newest === undefined || merged === undefined) return undefined;
     if (newest.promise === undefined) {
-      if (versions.length > this.#pending.mergeable(userId, nowMs)) return undefined;
+      const isEnding = this.#settings.configuration.successor !== undefined;
+      if (isEnding || versions.length > this.#pending.mergeable(userId, nowMs)) return undefined;
       for (const each of versions) check("a commitment", each.commitment, commitNatively({ userId, ...each }));
       newest.promise = this.#signPromise(newest, merged.index, nowMs);
       for (const each of versions) each.durable = true;
@@ -291,11 +292,13 @@ export class LogWriter {
     const closed = newest === undefined || equalBytes(newest.entry, closedEntry(userId));
     const acknowledged = this.#parts.store.get(acknowledgementKey(userId));
     const known = acknowledged === undefined ? 0 : parseAcknowledgement(acknowledged).version;
+    // Whoever looks knows the time of the newest head, and takes for withheld what was younger then.
+    const atMs = Math.min(nowMs, this.lastTimestampMs);
     const puts = versions.map((version) => {
       if (!closed && version > known) throw new RangeError(`version ${version} is not acknowledged`);
       const { position } = history.version(version);
       const { timestampMs } = readRecord(this.#reads, ownEpochOf(position));
-      if (nowMs - timestampMs < ERASABLE_AFTER_MS) throw new RangeError(`version ${version} is younger than 30 days`);
+      if (atMs - timestampMs < ERASABLE_AFTER_MS) throw new RangeError(`version ${version} is younger than 30 days`);
       return { key: versionKey(position, version), value: ERASED_VERSION };
     });
     await this.#parts.store.commit({ puts });

@@ -279,8 +279,14 @@ class SequencerThread {
     }
   }
 
+  /** A disk that fails here ends the log, as one that fails later does. */
   #spaceProblem(): string | undefined {
-    return spaceProblem(this.#dataDirectory, this.#reserve);
+    try {
+      return spaceProblem(this.#dataDirectory, this.#reserve);
+    } catch (error) {
+      this.#say({ kind: "failed", failure: fatalFailure(error) });
+      throw error;
+    }
   }
 
   async #prune(nowMs: number): Promise<void> {

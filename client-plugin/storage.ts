@@ -33,7 +33,8 @@ const OBJECT_STORE = "values";
 
 /**
  * One IndexedDB database, opened on first use. What it does not take (there is none; it is blocked, full, or was closed)
- * stays in memory, and is forgotten with it: then `onFailure` is called, and nothing is thrown.
+ * stays in memory, and is forgotten with it: then `onFailure` is called, and nothing is thrown. What it does not give back is
+ * not overwritten.
  */
 export class IndexedDbStorage implements Storage {
   readonly #name: string;
@@ -41,6 +42,8 @@ export class IndexedDbStorage implements Storage {
   #database: Promise<IDBDatabase> | undefined;
   /** What the database did not take; undefined: that a name was deleted. Written by `#write`. */
   readonly #kept = new Map<string, string | undefined>();
+  /** A read failed: what is written from now on was made without what stands there. */
+  #isBlind = false;
 
   constructor(databaseName: string, onFailure: () => void) {
     this.#name = databaseName;
@@ -67,16 +70,25 @@ export class IndexedDbStorage implements Storage {
   }
 
   async #write(name: string, value?: string): Promise<void> {
-    const done = await this.#request("readwrite", (store) => {
-      const request = value === undefined ? store.delete(name) : store.put(value, name);
-      return request as IDBRequest<unknown>;
-    });
-    if (done.length > 0) this.#kept.delete(name);
+    const done =
+      !this.#isBlind &&
+      (await this.#request("readwrite", (store) => {
+        const request = value === undefined ? store.delete(name) : store.put(value, name);
+        return request as IDBRequest<unknown>;
+      }));
+    if (done && done.length > 0) this.#kept.delete(name);
     else this.#kept.set(name, value);
   }
 
-  /** The result alone, or nothing where the database does not answer; the next request opens it again. */
-  async #request<T>(mode: IDBTransactionMode, run: (store: IDBObjectStore) => IDBRequest<T>): Promise<[] | [T]> {
+  /**
+   * The result alone, or nothing where the database does not answer. A connection may be lost at any time: the next request
+   * opens another, and a read tries that at once.
+   */
+  async #request<T>(
+    mode: IDBTransactionMode,
+    run: (store: IDBObjectStore) => IDBRequest<T>,
+    isFirst = mode === "readonly",
+  ): Promise<[] | [T]> {
     try {
       const transaction = (await (this.#database ??= openDatabase(this.#name))).transaction(OBJECT_STORE, mode);
       const request = run(transaction.objectStore(OBJECT_STORE));
@@ -87,6 +99,8 @@ export class IndexedDbStorage implements Storage {
       return [request.result];
     } catch {
       this.#database = undefined;
+      if (isFirst) return await this.#request(mode, run, false);
+      this.#isBlind ||= mode === "readonly";
       this.#onFailure();
       return [];
     }

@@ -1,6 +1,6 @@
 /** What is kept for a full disk. The full disk itself: `npm run faults -- --only "full disk"`. */
 import assert from "node:assert/strict";
-import { existsSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import { DiskReserve, isOutOfSpace, spaceProblem } from "../../appservice/disk-space.ts";
 import { StorageError } from "../../appservice/store/store.ts";
@@ -48,6 +48,7 @@ describe("the reserve of a disk", () => {
     const full = new Error("IO error: /x/MANIFEST-000004: No space left on device");
     assert.ok(isOutOfSpace(new StorageError("/x", { cause: full })));
     assert.ok(isOutOfSpace(Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" })));
+    assert.ok(isOutOfSpace(Object.assign(new Error("EDQUOT: disk quota exceeded, write"), { code: "EDQUOT" })));
     for (const cause of ["IO error: /x: Input/output error", "IO error: /x: Too many open files", "Corruption: x"])
       assert.equal(isOutOfSpace(new StorageError("/x", { cause: new Error(cause) })), false);
   });
@@ -76,5 +77,18 @@ describe("the reserve of a disk", () => {
     rmSync(`${log.anchorFile}.new`, { force: true });
     await merge();
     assert.equal(statSync(file).size, BYTES);
+  });
+
+  it("ends the log where it can't be made, for it would stand still in silence", async () => {
+    mkdirSync(file);
+    const { sequencer } = await log.start({ reserveBytes: BYTES });
+    sequencer
+      .submit({ userId: "@a:example.org", entry: new TestUser("@a:example.org", "D").entry(), observedMs: 0 })
+      .catch(() => undefined);
+    await assert.rejects(log.clock.runUntil(sequencer.finished), {
+      exitCode: 75,
+      message: /reserve can't be opened now\. Next: /,
+    });
+    await sequencer.close();
   });
 });

@@ -15,9 +15,11 @@ import { eachInRange, openLevelStore } from "../../appservice/store/level-store.
 import { afterKind, epochKey, HEAD_KEY, kindKey, nodeKey, parseHead, userKey } from "../../appservice/store/records.ts";
 import { ConflictError, IntegrityError, UnknownOutcomeError } from "../../appservice/store/store.ts";
 import type { Commit, Store } from "../../appservice/store/store.ts";
+import { closedEntry } from "../../shared/directory/entry.ts";
 import { utf8 } from "../../shared/encoding.ts";
-import { SETTLED_MAPS_KEPT_MS } from "../../shared/parameters.ts";
+import { DAY_MS, SETTLED_MAPS_KEPT_MS } from "../../shared/parameters.ts";
 import { OwnLog } from "../support/own-log.ts";
+import { TestLog } from "../support/test-log.ts";
 
 describe("log writer", () => {
   let log: OwnLog;
@@ -145,6 +147,25 @@ describe("log writer", () => {
     await writer.flush();
     await reopen();
     assert.equal((await open()).newestEntry("@a:example.org")?.version, 2);
+  });
+
+  it("promises nothing that only an epoch after the final one could merge", async () => {
+    const writer = await open();
+    writer.submit("@a:example.org", utf8("{}"), 0);
+    const { origin, vkey } = new TestLog({ number: 2 });
+    writer.adjust({ successor: { origin, log_key: vkey } });
+    assert.equal(await writer.promise("@a:example.org", log.clock.now()), undefined);
+  });
+
+  it("erases nothing that is younger than 30 days to whoever looks at the newest head", async () => {
+    const writer = await open();
+    writer.submit("@a:example.org", closedEntry("@a:example.org"), 0);
+    await closeEpoch(writer);
+    const days = 30 * DAY_MS;
+    await assert.rejects(writer.erase("@a:example.org", [1], log.clock.now() + days), /30 days/);
+    await closeEpoch(writer, days);
+    await writer.erase("@a:example.org", [1], log.clock.now());
+    assert.equal(writer.newestEntry("@a:example.org"), undefined);
   });
 
   it("does not write where another has written", async () => {

@@ -118,4 +118,40 @@ describe("storage in Chromium", function () {
     await set(page, "a:1", "stored again");
     assert.equal(await get(await open(), "a:1"), "stored again");
   });
+
+  /** Makes the next transactions of a page fail, as Safari does for a tab that was in the background. */
+  async function breakConnection(page: Page, times: number): Promise<void> {
+    await page.evaluate((count) => {
+      let left = count;
+      IDBDatabase.prototype.transaction = new Proxy(
+        Reflect.get(IDBDatabase.prototype, "transaction") as () => unknown,
+        {
+          apply: (original, database, args) => {
+            if (left === 0) return Reflect.apply(original, database, args) as unknown;
+            left -= 1;
+            throw new DOMException("Connection to Indexed Database server lost", "UnknownError");
+          },
+        },
+      ) as IDBDatabase["transaction"];
+    }, times);
+  }
+
+  it("reads over a new connection where one is lost", async () => {
+    const page = await open();
+    await set(page, "a:1", "old");
+    await breakConnection(page, 1);
+    assert.equal(await get(page, "a:1"), "old");
+    assert.equal(await failures(page), 0);
+  });
+
+  it("overwrites nothing once something could not be read", async () => {
+    const page = await open();
+    await set(page, "a:1", "old");
+    await breakConnection(page, 2);
+    assert.equal(await get(page, "a:1"), undefined);
+    assert.equal(await failures(page), 1);
+    await set(page, "a:1", "made without it");
+    assert.equal(await get(page, "a:1"), "made without it");
+    assert.equal(await get(await open(), "a:1"), "old");
+  });
 });
