@@ -324,8 +324,7 @@ const REASONS: Partial<Record<VerdictCode, string>> = {
   "log-not-authoritative": "The key log that answered is not the one of their server.",
   "config-unknown": "The settings of the key log can't be read.",
   "state-lost": "What this device remembered was lost.",
-  "state-unstored":
-    "This device can't store what it remembers: after a restart it protects less, until your other devices or your recovery key fill it in.",
+  "state-unstored": "This device can't store what it remembers, so it protects less after a restart.",
   "state-unconfirmed": "Waiting for one of your other devices to confirm what your devices share.",
   "client-unsupported": "This app's version of matrix-js-sdk is not one that keys can be checked with.",
   "promise-invalid": "The key log's promise could not be accepted.",
