@@ -184,7 +184,7 @@ function finish({ settings, reader }: ReadSettings): Config {
   const { appservice, api, metrics } = config.listeners;
   const fixed = [appservice, api, metrics].filter(({ port }) => port !== 0).map(({ host, port }) => `${host}:${port}`);
   if (new Set(fixed).size < fixed.length) {
-    reader.report("listeners must each have a port of their own", reader.offsetOf("listeners"));
+    reader.report("two listeners have one port: each must be given its own", reader.offsetOf("listeners"));
     throw new ConfigError(reader.problems);
   }
   return config;

@@ -21,10 +21,11 @@ import type { LogReference } from "../shared/directory/configuration.ts";
 import type { Hash } from "../shared/crypto/hash.ts";
 import type { NoteKey } from "../shared/crypto/signed-note.ts";
 import { EPOCH_DELAY_DEFAULT_MS, MAX_CHANGES_PER_EPOCH } from "../shared/parameters.ts";
-import { checkNewestTables } from "./store/level-files.ts";
+import { checkTablesAtStart } from "./store/level-files.ts";
 import { backUpRunning } from "./backup.ts";
 import { CUSTODY_KEY, readCustody } from "./store/custody.ts";
 import { openLevelStore } from "./store/level-store.ts";
+import { UNREFERENCED } from "./store/records.ts";
 import { takeLock } from "./store/lock.ts";
 import type { Lock } from "./store/lock.ts";
 import { Marks } from "./store/marks.ts";
@@ -124,7 +125,7 @@ async function startOnce(options: SequencerOptions): Promise<RunningLog> {
   try {
     failures.check();
     const keys = readKeys(options.keysFile);
-    checkNewestTables(databaseOf(options.dataDirectory), CHECKED_AT_START_BYTES);
+    checkTablesAtStart(databaseOf(options.dataDirectory), CHECKED_AT_START_BYTES, UNREFERENCED);
     // The main thread opens the database first and closes it last: `openLevelStore` says why.
     const store = await openLevelStore(databaseOf(options.dataDirectory));
     try {

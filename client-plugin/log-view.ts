@@ -17,13 +17,7 @@ import type { EpochRecord } from "../shared/log/epoch-record.ts";
 import { parseEpochRecord, verifyRecord } from "../shared/log/epoch-record.ts";
 import { checkPolicy } from "../shared/log/policy.ts";
 import type { Policy } from "../shared/log/policy.ts";
-import {
-  entryTile,
-  parseEntryBundle,
-  tilePath,
-  tilesForConsistency,
-  tilesForInclusion,
-} from "../shared/log/tiles.ts";
+import { entryTile, parseEntryBundle, tilePath, tilesForConsistency, tilesForInclusion } from "../shared/log/tiles.ts";
 import { proveInclusion } from "../shared/merkle/inclusion.ts";
 import { LOG_DOMAINS } from "../shared/merkle/tree.ts";
 import { decodePath, encodePath } from "../shared/messages.ts";

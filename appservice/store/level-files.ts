@@ -34,20 +34,27 @@ export function checkJournals(directory: string): void {
 
 /** Checks every block of every table; says of each what is wrong with it, if anything. Nothing if there is no database. */
 export function* checkTables(directory: string): Generator<{ readonly problem: IntegrityError | undefined }> {
-  for (const file of tablesOf(directory)) yield { problem: problemOf(join(directory, file)) };
+  for (const { file } of tablesOf(directory)) yield { problem: problemOf(join(directory, file)) };
+}
+
+/** Keys with `from <= key < to`. */
+export interface KeyRange {
+  readonly from: Uint8Array;
+  readonly to: Uint8Array;
 }
 
 /**
- * Checks the newest tables, as many as take `maxBytes`: before the database is opened, for what is damaged may be merged
- * into a new table, with good checksums. Throws `IntegrityError`, `StorageError`.
+ * Checks the newest tables, as many as take `maxBytes`, and all that may hold a key of `ranges`: before the database is
+ * opened, for what is damaged may be merged into a new table, with good checksums. Throws `IntegrityError`, `StorageError`.
  */
-export function checkNewestTables(directory: string, maxBytes: number): void {
+export function checkTablesAtStart(directory: string, maxBytes: number, ranges: readonly KeyRange[]): void {
   let left = maxBytes;
-  for (const file of tablesOf(directory).reverse()) {
+  for (const { file, smallest, largest } of tablesOf(directory).reverse()) {
     const path = join(directory, file);
     left -= sizeOf(path);
-    if (left < 0) return;
-    checkTable(path);
+    const holdsSome = ({ from, to }: KeyRange): boolean =>
+      Buffer.compare(largest, from) >= 0 && Buffer.compare(smallest, to) < 0;
+    if (left >= 0 || ranges.some(holdsSome)) checkTable(path);
   }
 }
 
@@ -68,9 +75,12 @@ function journalsOf(directory: string): string[] {
 }
 
 /** Tables that belong to the database, in their order: one that was never finished may lie beside them. */
-function tablesOf(directory: string): string[] {
+function tablesOf(directory: string): (Table & { readonly file: string })[] {
   const { tables } = readManifest(directory) ?? {};
-  return filesEnding(directory, ".ldb").filter((name) => tables?.has(numberOf(name)) === true);
+  return filesEnding(directory, ".ldb").flatMap((file) => {
+    const table = tables?.get(numberOf(file));
+    return table === undefined ? [] : [{ file, ...table }];
+  });
 }
 
 /** Names in the order of their numbers, which have leading zeros. */
@@ -173,9 +183,15 @@ function damagedAt(path: string, at: number, size: number): IntegrityError {
 
 // ------------------------------------------------------------------------------------------------------------- manifest
 
+/** The first and the last key of a table. */
+interface Table {
+  readonly smallest: Uint8Array;
+  readonly largest: Uint8Array;
+}
+
 interface Manifest {
-  /** Numbers of the tables that belong to the database. */
-  readonly tables: ReadonlySet<number>;
+  /** The tables that belong to the database, by their numbers. */
+  readonly tables: ReadonlyMap<number, Table>;
   /** Journals from this number on are replayed. */
   readonly firstJournal: number;
 }
@@ -191,14 +207,14 @@ function readManifest(directory: string): Manifest | undefined {
   const name = existsSync(current) ? readWhole(current).toString("latin1").trimEnd() : "";
   const path = join(directory, name);
   if (!/^MANIFEST-[0-9]+$/.test(name) || !existsSync(path)) return undefined;
-  const tables = new Set<number>();
+  const tables = new Map<number, Table>();
   let firstJournal = 0;
   let parts: Buffer[] = [];
   for (const { type, part } of recordsOf(path, true)) {
     parts.push(part);
     if (type !== WHOLE && type !== LAST) continue;
-    for (const { tag, number } of editsIn(Buffer.concat(parts), path)) {
-      if (tag === NEW_TABLE) tables.add(number);
+    for (const { tag, number, table } of editsIn(Buffer.concat(parts), path)) {
+      if (table !== undefined) tables.set(number, table);
       else if (tag === GONE_TABLE) tables.delete(number);
       else if (tag === FIRST_JOURNAL) firstJournal = number;
     }
@@ -207,16 +223,32 @@ function readManifest(directory: string): Manifest | undefined {
   return { tables, firstJournal };
 }
 
-/** The fields of an edit; `number`: of a table or a journal. */
-function* editsIn(edit: Buffer, path: string): Generator<{ readonly tag: number; readonly number: number }> {
+/** A field of an edit; `number`: of a table or a journal. */
+interface Edit {
+  readonly tag: number;
+  readonly number: number;
+  /** Of a new table. */
+  readonly table: Table | undefined;
+}
+
+/** Sequence number and type, which LevelDB puts behind each key. */
+const KEY_SUFFIX_BYTES = 8;
+
+/** The fields of an edit. Throws `IntegrityError`. */
+function* editsIn(edit: Buffer, path: string): Generator<Edit> {
   const damaged = (): IntegrityError => new IntegrityError(`${path} can't be read. Next: restore the newest backup`);
   const reader = new Varints(edit, damaged);
   const skipText = (): void => {
     reader.skip(reader.next());
   };
+  const takeKey = (): Uint8Array => {
+    const key = reader.take(reader.next());
+    return key.subarray(0, Math.max(0, key.length - KEY_SUFFIX_BYTES));
+  };
   while (!reader.atEnd) {
     const tag = reader.next();
     let number = 0;
+    let table: Table | undefined;
     if (tag === COMPARATOR) skipText();
     else if ([FIRST_JOURNAL, NEXT_FILE, LAST_SEQUENCE, OTHER_JOURNAL].includes(tag)) number = reader.next();
     else if ([POINTER, GONE_TABLE, NEW_TABLE].includes(tag)) {
@@ -225,11 +257,10 @@ function* editsIn(edit: Buffer, path: string): Generator<{ readonly tag: number;
       else number = reader.next();
       if (tag === NEW_TABLE) {
         reader.next();
-        skipText();
-        skipText();
+        table = { smallest: takeKey(), largest: takeKey() };
       }
     } else throw damaged();
-    yield { tag, number };
+    yield { tag, number, table };
   }
 }
 

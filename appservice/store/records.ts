@@ -7,6 +7,7 @@ import type { Hash } from "../../shared/crypto/hash.ts";
 import { EPOCH_RECORD_BYTES } from "../../shared/log/epoch-record.ts";
 import { frontierLength } from "../../shared/merkle/tree.ts";
 import { MAX_CHANGES_PER_EPOCH } from "../../shared/parameters.ts";
+import type { KeyRange } from "./level-files.ts";
 import { IntegrityError } from "./store.ts";
 
 /**
@@ -75,6 +76,15 @@ export function kindKey(kind: string): Uint8Array {
 export function afterKind(kind: string): Uint8Array {
   return Uint8Array.of(kind.charCodeAt(0) + 1);
 }
+
+/**
+ * Acknowledgements, marks, enrolments, promised changes, places in the feed: no other record refers to one of these, so that
+ * one whose key is damaged would vanish in silence. The tables that hold them are checked before the database is opened.
+ */
+export const UNREFERENCED: readonly KeyRange[] = ["a", "d", "o", "p", "r"].map((kind) => ({
+  from: kindKey(kind),
+  to: afterKind(kind),
+}));
 
 export function textKey(kind: string, text: string): Uint8Array {
   return Buffer.from(kind + text, "utf8");

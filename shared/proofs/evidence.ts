@@ -272,12 +272,7 @@ function openLeafUnder(
 }
 
 /** `index` has `leaf` (undefined: none) in the map of a record. Throws `bad-map-proof`, `malformed`. */
-export function verifyMapLeaf(
-  record: EpochRecord,
-  index: Hash,
-  leaf: HistoryHead | undefined,
-  mapProof: string,
-): void {
+export function verifyMapLeaf(record: EpochRecord, index: Hash, leaf: HistoryHead | undefined, mapProof: string): void {
   const value = leaf && { n: leaf.n, historyRoot: leaf.root };
   const root = verifyMapProof(parseMapProof(decodeUnpadded(mapProof)), index, value);
   if (!equalBytes(root, record.mapRoot)) throw new VerificationError("bad-map-proof", "the leaf is of another map");

@@ -264,7 +264,7 @@ describe("refusals to start", function () {
     {
       fault: "F72: two listeners on one port",
       exit: 78,
-      says: [/config\.yaml:\d+: listeners must each have a port of their own/],
+      says: [/config\.yaml:\d+: two listeners have one port: each must be given its own/],
       break: () => {
         edit(/port: 0 }/g, "port: 9010 }");
       },

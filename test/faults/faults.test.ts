@@ -59,14 +59,14 @@ describe("faults", () => {
       assert(merged);
       const other = await FaultLog.create(directory, "judge");
       await live(other, { users: 3, lives: 1, epochsPerLife: 4 }, new Random("other"));
-      copy.ledger.add(
+      copy.ledger.addAll([
         { ...merged, version: 99 },
         { ...merged, epoch: merged.epoch + 1 },
         { ...merged, n: 77 },
         { said: "marked", userId: "@lost:example.org" },
         { said: "cursor", name: "feed", value: 1_000_000 },
         ...other.ledger.of("head"),
-      );
+      ]);
       const { violations } = await examine(copy);
       const found = new Set(violations.map(({ kind, what }) => `${kind}: ${what.replaceAll(/[0-9]+/g, "N")}`));
       for (const expected of [
@@ -88,7 +88,7 @@ describe("faults", () => {
       await examine(ahead);
       await examine(ahead);
       const past = ahead.ledger.of("head").map(({ note }) => ahead.verifier.open(note).size);
-      copy.ledger.add(...ahead.ledger.of("head").slice(-1));
+      copy.ledger.addAll(ahead.ledger.of("head").slice(-1));
       assert(Math.max(...past) > log.ledger.of("head").length);
       const { violations } = await examine(copy);
       assert(violations.some(({ kind }) => kind === "lost" || kind === "second signature"));

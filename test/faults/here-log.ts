@@ -7,10 +7,11 @@ import { indexProver } from "../../appservice/native-vrf.ts";
 import { openLog } from "../../appservice/open-log.ts";
 import type { WritableLog } from "../../appservice/open-log.ts";
 import { Publication } from "../../appservice/publication.ts";
-import { checkNewestTables } from "../../appservice/store/level-files.ts";
+import { checkTablesAtStart } from "../../appservice/store/level-files.ts";
 import { takeLock } from "../../appservice/store/lock.ts";
 import type { Lock } from "../../appservice/store/lock.ts";
 import { Marks } from "../../appservice/store/marks.ts";
+import { UNREFERENCED } from "../../appservice/store/records.ts";
 import { MAX_CHANGES_PER_EPOCH } from "../../shared/parameters.ts";
 import type { LogFiles } from "../support/log-copy.ts";
 
@@ -48,7 +49,7 @@ export class HereLog {
     const lock = await takeLock(files.dataDirectory);
     try {
       const keys = readKeys(files.keysFile);
-      checkNewestTables(databaseOf(files.dataDirectory), tableBytes);
+      checkTablesAtStart(databaseOf(files.dataDirectory), tableBytes, UNREFERENCED);
       const log = await openLog({ ...files, keys });
       try {
         return await HereLog.#on(log, lock, keys, room);

@@ -58,8 +58,12 @@ export class Ledger {
     return new Ledger(lines.map((line) => JSON.parse(line) as Fact));
   }
 
-  add(...facts: readonly Fact[]): void {
-    this.facts.push(...facts);
+  add(fact: Fact): void {
+    this.facts.push(fact);
+  }
+
+  addAll(facts: readonly Fact[]): void {
+    for (const fact of facts) this.add(fact);
   }
 
   copy(): Ledger {

@@ -57,7 +57,7 @@ export async function liveOnce(log: FaultLog, shape: WorkloadShape, options: Lif
   const env = { ...process.env, UV_THREADPOOL_SIZE: "1", NODE_COMPILE_CACHE: COMPILED };
   const child = tied(spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], env, detached: true }));
   const life = await watch(child, options.meddle);
-  ledger.add(...life.ledger.facts);
+  ledger.addAll(life.ledger.facts);
   log.nowMs += longestLifeMs(shape);
   return life;
 }

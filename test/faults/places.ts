@@ -132,7 +132,7 @@ export function swappedFiles(options: Options): Kind {
     swap(yesterday);
     const twin = log.twin();
     const result = mustRefuse(await liveOnce(twin, scene.shape), expected, exitCode);
-    log.ledger.add(...twin.ledger.of("head"));
+    log.ledger.addAll(twin.ledger.of("head"));
     copyOver(join(today, "data"), log.dataDirectory);
     copyOver(join(today, "anchor"), join(log.anchorFile, ".."));
     return await wholeAgain(result, log);
@@ -244,7 +244,7 @@ export function twoOfThem(options: Options): Kind {
       try {
         await liveOnce(log, scene.shape);
         log.ledger.add({ said: "room", note: readFileSync(log.anchorFile, "utf8") });
-        second.ledger.add(...log.ledger.facts);
+        second.ledger.addAll(log.ledger.facts);
         return await wholeAgain(mustRefuse(await liveOnce(second, scene.shape), /room/), log);
       } finally {
         second.remove();
