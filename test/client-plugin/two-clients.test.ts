@@ -473,7 +473,7 @@ describe("two devices of one person", () => {
       laptop.ckv.stop();
       pair.server.clients.pop();
     }
-    assert.match(reasonOf("state-unstored"), /after a restart it protects less/);
+    assert.match(reasonOf("state-unstored"), /protects less after a restart/);
     pair.stop();
   });
 
