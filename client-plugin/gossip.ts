@@ -108,7 +108,7 @@ export class Gossip {
       if (view.logKey === logKey) tied = (await this.#takeHead(userId, view, checkpoint)) && tied;
       else {
         tied = false;
-        if (view.names(logKey)) continue;
+        if ((await view.names(logKey)) !== false) continue;
         await this.#raise(userId, { code: "log-key-differs", class: "warning", key: logKey });
       }
     }

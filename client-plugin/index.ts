@@ -600,8 +600,8 @@ export class ContactKeyVerification {
     const own = this.#client.getDeviceId();
     for (const { checkpoint, writer, logKey, atMs, ...head } of this.#state.all("head")) {
       if (view === undefined || writer === own || head.server !== server) continue;
-      const isRecent = this.#clock.now() - atMs < DAY_MS && view.newest !== undefined;
-      if (isRecent && !view.names(logKey)) await this.#otherLog(server, logKey);
+      const isRecent = this.#clock.now() - atMs < DAY_MS;
+      if (isRecent && (await view.names(logKey)) === false) await this.#otherLog(server, logKey);
       await this.#aboutLog(server, async () => {
         await view.takeHead(checkpoint);
       });

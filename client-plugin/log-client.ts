@@ -212,6 +212,8 @@ export class LogClient {
   /** Lookups that wait for the one on its way. */
   readonly #asked: Asked[] = [];
   #isAnswering = false;
+  /** How many may go together: fewer after an exchange that failed, for the service or the link may not bear so many. */
+  #together = USERS_PER_LOOKUP;
 
   constructor(url: string, transport: Transport, openIdToken: () => Promise<object>) {
     this.url = url;
@@ -229,7 +231,9 @@ export class LogClient {
 
   async #answerAll(): Promise<void> {
     this.#isAnswering = true;
-    for (let asked = this.#asked.splice(0, USERS_PER_LOOKUP); asked.length > 0;) {
+    for (;;) {
+      const asked = this.#asked.splice(0, this.#together);
+      if (asked.length === 0) break;
       const together = this.#lookups(asked.map(({ userId }) => userId));
       for (const { userId, answer } of asked) {
         const part = together.then(async (found) => found?.(userId) ?? (await this.#lookupOne(userId)));
@@ -237,7 +241,6 @@ export class LogClient {
         await part.catch(() => undefined);
         await othersTurn();
       }
-      asked = this.#asked.splice(0, USERS_PER_LOOKUP);
     }
     this.#isAnswering = false;
   }
@@ -252,13 +255,17 @@ export class LogClient {
     try {
       const body = { user_ids: [...new Set(userIds)] };
       const { head, users } = await this.#write("POST", "/v1/lookups", body, parseLookupsAnswer, MAX_VERSIONS_BYTES);
+      this.#together = Math.min(2 * this.#together, USERS_PER_LOOKUP);
       return (userId) => {
         const user = users[userId];
         return user && { head, user };
       };
     } catch (error) {
-      const isRefused = error instanceof ServiceFailure && error.reason === "refused-by-service";
-      if (isRefused || error instanceof VerificationError) return undefined;
+      if (error instanceof VerificationError) return undefined;
+      if (!(error instanceof ServiceFailure)) throw error;
+      if (error.reason === "refused-by-service") return undefined;
+      this.#together = Math.max(2, this.#together >> 2);
+      for (const { answer } of this.#asked.splice(0)) answer(Promise.reject(error));
       throw error;
     }
   }

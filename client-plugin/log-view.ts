@@ -123,7 +123,7 @@ export interface LogViewOptions {
   readonly policy: Policy | undefined;
   /** Called with each head that became the newest. */
   readonly onHead: (serverName: string, head: HeadPart, logKey: string) => void;
-  /** Called when the log may be elsewhere by now: it was closed, or another one or nobody answers. */
+  /** Called when the log may be elsewhere by now: it was closed, or a lookup fails. */
   readonly onDoubt: (serverName: string) => void;
 }
 
@@ -158,14 +158,13 @@ export class LogView {
   get logKey(): string {
     return this.#options.memory.wellKnown.log_key;
   }
-  /** Whether a key is this log's, or that of the log before or after it. */
-  names(logKey: string): boolean {
-    if (logKey === this.logKey) return true;
-    const related = [...this.#configurations.values()].flatMap(({ predecessor, successor }) => [
-      predecessor,
-      successor,
-    ]);
-    return related.some((log) => log?.log_key === logKey);
+  /**
+   * Whether a key is this log's, or that of the log before or after it; undefined while that can't be known. Goes to the
+   * service where no such log is known yet.
+   */
+  async names(logKey: string): Promise<boolean | undefined> {
+    const isBefore = [...this.#configurations.values()].some(({ predecessor }) => predecessor?.log_key === logKey);
+    return logKey === this.logKey || isBefore || (await this.leadsTo(logKey));
   }
   /** The log's service, for what changes something or is no proof. */
   get service(): LogClient {
@@ -183,9 +182,7 @@ export class LogView {
       if (looked.head.configuration.successor !== undefined) onDoubt(serverName);
       return looked;
     } catch (error) {
-      const isAnothers =
-        error instanceof VerdictError && (error.code === "head-origin" || error.code === "head-signature");
-      if (isAnothers || error instanceof ServiceFailure) onDoubt(serverName);
+      onDoubt(serverName);
       throw error;
     }
   }
@@ -327,13 +324,25 @@ export class LogView {
   }
 
   /**
-   * The log that this one's newest configuration names as the one after it. Where none is known yet the newest head is
-   * asked for, and goes through all steps: its final epoch may have closed meanwhile. Throws as `lookup` does.
+   * Whether this log has closed with an epoch that names the log of this key; undefined while that can't be known, as
+   * when nobody answers. Where no log after this one is known, the newest head is asked for and goes through all steps:
+   * the final epoch may have closed meanwhile.
    */
-  async successor(): Promise<LogReference | undefined> {
+  async leadsTo(logKey: string): Promise<boolean | undefined> {
+    try {
+      return (await this.#successor())?.log_key === logKey;
+    } catch (error) {
+      if (error instanceof ServiceFailure || error instanceof VerdictError || error instanceof VerificationError)
+        return undefined;
+      throw error;
+    }
+  }
+
+  async #successor(): Promise<LogReference | undefined> {
     const { memory, client } = this.#options;
     const known = (): LogReference | undefined => this.#configurations.get(memory.configured?.hash ?? "")?.successor;
-    if (known() !== undefined || memory.newest === undefined) return known();
+    if (memory.newest === undefined) throw new ServiceFailure("offline", "no head of the log is known yet");
+    if (known() !== undefined) return known();
     const checkpoint = await client.checkpoint();
     const { size } = inStep("head-signature", () => openCheckpoint(checkpoint, this.#key));
     const { bytes, path } = await this.#recordPart(size, size - 1);

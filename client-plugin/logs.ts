@@ -8,7 +8,6 @@ import type { Policy } from "../shared/log/policy.ts";
 import type { HeadPart, WellKnown } from "../shared/messages.ts";
 import { HOUR_MS, LOG_MISSING_AFTER_MS } from "../shared/parameters.ts";
 import { VerdictError } from "../shared/verdict-codes.ts";
-import { VerificationError } from "../shared/errors.ts";
 import { LogClient, ServiceFailure, discoverLog } from "./log-client.ts";
 import type { Discovery, Transport } from "./log-client.ts";
 import { LogView } from "./log-view.ts";
@@ -122,7 +121,7 @@ export class Logs implements LogViews {
       return pinned === undefined ? undefined : await this.#missing(serverName, "log-gone", memory);
     checkKey(serverName, found, pinned);
     const known = current ?? (memory && this.#view(serverName, memory.wellKnown, memory));
-    if (pinned !== undefined && pinned !== found.log_key && !(await leadsTo(known, found.log_key))) {
+    if (pinned !== undefined && pinned !== found.log_key && (await known?.leadsTo(found.log_key)) !== true) {
       return await this.#missing(serverName, "log-replaced", memory);
     }
     await storage.delete(missingName(serverName));
@@ -162,15 +161,4 @@ function checkKey(serverName: string, found: WellKnown, pinned: string | undefin
   }
   if (pinned === undefined || pinned === found.log_key) return;
   if (parseVkey(pinned).name === key.name) throw new VerdictError("log-key-differs", "another key for the same log");
-}
-
-/** Whether the known log has closed with an epoch that names this one. One that can't be asked says nothing. */
-async function leadsTo(known: LogView | undefined, logKey: string): Promise<boolean> {
-  try {
-    return (await known?.successor())?.log_key === logKey;
-  } catch (error) {
-    if (error instanceof ServiceFailure || error instanceof VerdictError || error instanceof VerificationError)
-      return false;
-    throw error;
-  }
 }

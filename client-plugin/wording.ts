@@ -207,7 +207,7 @@ const WORDS: Partial<Record<VerdictCode, Words>> = {
   ],
   "config-changed": [
     "The key log of {server} changed its settings",
-    "On {since} the key log of {server} announced other settings, within what the rules allow.",
+    "On {since} the key log of {server} announced other settings.",
     WAIT,
   ],
   "log-moved": [
@@ -262,7 +262,7 @@ const WORDS: Partial<Record<VerdictCode, Words>> = {
   ],
   "own-refused": [
     "Your list of devices is too long to be recorded",
-    "Since {since} your account shows so many devices that the public record refused the list. If you don't have that many, someone else added them.",
+    "Since {since} your account shows so many devices that the public record refused the list.",
     OWN_REMOVE,
   ],
   "own-not-enrolled": [

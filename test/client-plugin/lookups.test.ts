@@ -117,6 +117,23 @@ describe("lookups of many users", () => {
     );
   });
 
+  it("become fewer where so many can't be answered, and more again", async () => {
+    service.lies.set("/v1/lookups", () => {
+      throw new Status(504);
+    });
+    const { client, asked } = newcomer(service);
+    const failed = await Promise.allSettled(users.map(async (userId) => await client.lookup(userId)));
+    // One was on its way alone; whoever waited behind those who got no answer need not wait for the same.
+    assert.equal(failed.filter(({ status }) => status === "fulfilled").length, 1);
+    assert.equal(countOf(asked, "/v1/lookups"), 1);
+    service.lies.clear();
+    asked.length = 0;
+    const answers = await Promise.all(users.map(async (userId) => await client.lookup(userId)));
+    assert.deepEqual(answers.map(plain), honest.map(plain));
+    const sizes = asked.flatMap(({ body }) => (Array.isArray(body["user_ids"]) ? [body["user_ids"].length] : []));
+    assert.deepEqual(sizes.slice(0, 3), [25, 50, USERS_PER_LOOKUP]);
+  });
+
   it("all fail when nobody answers, and work again later", async () => {
     const { client } = newcomer(service);
     service.down = true;

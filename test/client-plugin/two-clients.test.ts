@@ -449,6 +449,58 @@ describe("two devices of one person", () => {
     pair.stop();
   });
 
+  /** Bob's phone on a log that closes; his laptop is new, and follows at once the log that took its place. */
+  async function moved(isProper: boolean): Promise<{ pair: Pair; phone: Person; laptop: Person }> {
+    const { pair, alice, bob } = setUp();
+    const phone = pair.person(bob, "BPHONE", alice);
+    await pair.start();
+    await Promise.all([phone.ckv.turnOn().catch(() => undefined), pair.clock.advance(130_000)]);
+    const next = new TestLog({ number: 2, startMs: pair.clock.now() });
+    const [before, after] = [pair.log, next].map(({ origin, vkey }) => ({ origin, log_key: vkey }));
+    assert.ok(before !== undefined && after !== undefined);
+    next.reconfigure({ predecessor: before });
+    if (isProper) pair.log.reconfigure({ successor: after });
+    pair.log.closeEpoch(pair.clock.now() + 1);
+    for (const userId of [ALICE, BOB]) next.swapPast(userId, pair.log.versionsAt(userId, pair.log.size - 1));
+    next.closeEpoch(pair.clock.now() + 2);
+    const laptop = pair.person(bob, "BLAPTOP", alice);
+    laptop.service.log = next;
+    return { pair, phone, laptop };
+  }
+
+  for (const [name, withholds] of [
+    ["by their shared state too", false],
+    ["by Olm alone", true],
+  ] as const)
+    it(`25: one of which has not read of the move of the log yet, and hears of it ${name}: no warning`, async () => {
+      const { pair, phone, laptop } = await moved(true);
+      pair.server.withholdsAccountData = withholds;
+      await laptop.ckv.start();
+      await pair.clock.advance(60_000);
+      const codes = [...phone.warnings, ...laptop.warnings].map(({ code }) => code);
+      assert.deepEqual(codes, []);
+      pair.stop();
+    });
+
+  it("25: one of which hears of another log and can't ask its own: a warning when it can", async () => {
+    const { pair, phone, laptop } = await moved(false);
+    phone.service.down = true;
+    await laptop.ckv.start();
+    await pair.clock.advance(60_000);
+    assert.deepEqual(phone.warnings, []);
+    phone.service.down = false;
+    // It is told again once a day.
+    for (let hour = 0; hour < 25; hour += 1) {
+      for (const log of [pair.log, laptop.service.log]) log.closeEpoch(pair.clock.now());
+      await pair.clock.advance(3_600_000);
+    }
+    assert.deepEqual(
+      phone.warnings.map(({ code }) => code),
+      ["log-key-differs"],
+    );
+    pair.stop();
+  });
+
   it("are held to one head, also where one of them can store nothing and says so", async () => {
     const { pair, alice, bob } = setUp();
     const phone = pair.person(bob, "BPHONE", alice);
