@@ -12,6 +12,7 @@ import type { Entry } from "../shared/directory/entry.ts";
 import { decodeUnpadded, encodeHex, encodeUnpadded } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import { verifyVersion } from "../shared/history/history.ts";
+import type { HistoryHead } from "../shared/history/history.ts";
 import { openCheckpoint, parseCheckpoint } from "../shared/log/checkpoint.ts";
 import type { EpochRecord } from "../shared/log/epoch-record.ts";
 import { parseEpochRecord, verifyRecord } from "../shared/log/epoch-record.ts";
@@ -267,24 +268,28 @@ export class LogView {
     return inside;
   }
 
-  /** The own leaf at a settling epoch, as verified as a lookup's settling part. */
+  /**
+   * The own leaf at a settling epoch, as verified as a lookup's settling part. `later` is what a later settling epoch
+   * shows, if one was looked at: the leaf must lead to that one, so that no two of them are out of order.
+   */
   async settledAt(
     looked: Looked,
     epoch: number,
+    later: VerifiedSettled | undefined,
     acceptedBy: (epoch: number) => AcceptedLeaf | undefined,
-  ): Promise<{ epoch: number } & VerifiedSettled> {
+  ): Promise<VerifiedSettled> {
     const { head, userId, index } = looked;
+    const { leaf: headLeaf, proven: headProven } = later ?? looked;
     const answer = await this.#options.client.settled(userId, epoch);
     const settling = await this.#settling(head, answer.epoch);
     if (answer.epoch !== epoch) throw new VerdictError("settle-overdue", "another settling epoch than asked for");
     inStep("index-proof", () => verifyIndex(head.configuration, index, userId, answer.vrf_proof));
-    const headLeaf = looked.leaf === undefined ? undefined : { n: looked.leaf.n, root: looked.leaf.root };
-    const context = { index, headLeaf, headProven: looked.proven, accepted: acceptedBy(answer.epoch) };
-    return { epoch, ...verifySettled(head, settling, context, await this.#leadingTo(looked, answer)) };
+    const context = { index, headLeaf, headProven, accepted: acceptedBy(answer.epoch) };
+    return verifySettled(head, settling, context, await this.#leadingTo(userId, headLeaf, answer));
   }
 
-  /** The service's path leads to the history as it is by now, which may have grown since the lookup. */
-  async #leadingTo({ userId, leaf: shown }: Looked, part: SettledAnswer): Promise<SettledAnswer> {
+  /** The service's path leads to the history as it is by now, which may have grown since. */
+  async #leadingTo(userId: string, shown: HistoryHead | undefined, part: SettledAnswer): Promise<SettledAnswer> {
     const { leaf } = part;
     if (leaf === undefined || shown === undefined) return part;
     const { proof: consistency } =

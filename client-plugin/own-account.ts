@@ -28,7 +28,7 @@ import { isOtherDevice, keysOfEntry, keysOfStore, noteSeen, statedIn, unsignedOf
 import type { SeenKey } from "./seen-keys.ts";
 import type { Storage } from "./storage.ts";
 import type { Finding } from "./verdict.ts";
-import type { AcceptedLeaf } from "../shared/proofs/settling.ts";
+import type { AcceptedLeaf, VerifiedSettled } from "../shared/proofs/settling.ts";
 import { follow, knownOf } from "./verifier.ts";
 
 /** What the host shows about the own account. */
@@ -342,11 +342,12 @@ export class OwnAccount {
     const first = Math.max(checked + 1, hasMoved(memory, log) ? 0 : (memory.followedFromEpoch ?? looked.settledEpoch));
     const { acceptedBy } = knownOf(memory);
     const findings: Finding[] = [];
-    let epoch = looked.settledEpoch;
+    let { settledEpoch: epoch, settled } = looked;
     for (let read = 0; read < MAX_SETTLINGS_PER_CHECK && epoch > first; read += 1) {
       epoch = await view.settlingEpochBefore(looked, epoch - 1);
       if (epoch < first) break;
-      if (await this.#isSettled(view, looked, epoch, acceptedBy)) continue;
+      settled = await this.#settledAt(view, looked, epoch, settled, acceptedBy);
+      if (settled !== undefined) continue;
       const since = clock.now();
       findings.push({ code: "settle-gap", class: "notice", key: String(epoch), sinceMs: since });
       break;
@@ -356,21 +357,21 @@ export class OwnAccount {
     return findings;
   }
 
-  /** False where the log no longer keeps that settling epoch. Throws what the proofs throw. */
-  async #isSettled(
+  /** Undefined where the log no longer keeps that settling epoch. Throws what the proofs throw. */
+  async #settledAt(
     view: LogView,
     looked: Looked,
     epoch: number,
+    later: VerifiedSettled | undefined,
     acceptedBy: (epoch: number) => AcceptedLeaf | undefined,
-  ): Promise<boolean> {
+  ): Promise<VerifiedSettled | undefined> {
     try {
-      await view.settledAt(looked, epoch, acceptedBy);
-      return true;
+      return await view.settledAt(looked, epoch, later, acceptedBy);
     } catch (error) {
       if (!(error instanceof ServiceFailure) || error.status === undefined || error.status === 429) throw error;
       const record = (await view.recordsAt(looked, [epoch])).get(epoch);
       const ageMs = looked.head.record.timestampMs - (record?.timestampMs ?? 0);
-      if (error.status === 404 && ageMs > SETTLED_MAPS_KEPT_MS) return false;
+      if (error.status === 404 && ageMs > SETTLED_MAPS_KEPT_MS) return undefined;
       throw new VerdictError("settle-overdue", "the settling epoch is withheld", { cause: error });
     }
   }

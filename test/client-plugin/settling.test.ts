@@ -25,6 +25,40 @@ describe("settling epochs as a client keeps book of them", () => {
   });
 });
 
+describe("settling epochs that an owner missed", () => {
+  for (const [name, isHonest] of [
+    ["say nothing where a history only grew", true],
+    ["are held against each other: a later one lacks what an earlier one shows", false],
+  ] as const)
+    it(name, async () => {
+      const world = new World();
+      await world.start();
+      await world.pass(HOUR_MS);
+      world.service.lies.set("/v1/lookup", () => {
+        throw new Status(503);
+      });
+      const before = world.log.versionsAt(BOB, world.log.size - 1);
+      world.bob.devices.set("BLAPTOP", {});
+      world.client.update(world.bob);
+      world.log.setEntry(BOB, world.bob.entry());
+      await world.pass(2 * HOUR_MS);
+      const grown = world.log.versionsAt(BOB, world.log.size - 1);
+      world.log.swapPast(BOB, isHonest ? grown : before);
+      await world.pass(2 * HOUR_MS);
+      world.log.swapPast(BOB, grown);
+      await world.pass(2 * HOUR_MS);
+      world.service.lies.clear();
+      await world.ckv.refresh(BOB);
+      const told = world.warnings.filter(({ code }) => code !== "changed-unchecked");
+      assert.deepEqual(
+        told.map(({ code, userId }) => `${code} ${userId}`),
+        isHonest ? [] : [`settle-vanished ${BOB}`],
+      );
+      for (const { evidence } of told) assert.equal(verifyEvidence(evidence ?? "").kind, "E3");
+      world.stop();
+    });
+});
+
 describe("settling epochs after a log has moved", () => {
   /** A log that has run for long closes for another one, which has its histories and begins at epoch 0. */
   async function moved(world: World): Promise<TestLog> {

@@ -217,7 +217,7 @@ class Reader {
   /** The leaf at the settling epoch that the lookup showed, asked for by itself. */
   async #lookBack(): Promise<void> {
     const looked = await this.#look();
-    await this.#view.settledAt(looked, looked.settledEpoch, () => undefined);
+    await this.#view.settledAt(looked, looked.settledEpoch, undefined, () => undefined);
     counts.verified("settled leaf");
   }
 }
