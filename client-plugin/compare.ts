@@ -230,7 +230,7 @@ export class CompareSession {
       checkOwnVerified(own);
       const asked = contact.devices.filter((device) => device.crossSigned).map((device) => device.deviceId);
       if (contact.masterKey === undefined || asked.length === 0) {
-        throw new VerdictError("identity-missing", "the contact has no device with a digital identity");
+        throw ending("identity-missing");
       }
       await this.#checkAttempts();
       this.#checkRunning();
@@ -308,7 +308,7 @@ export class CompareSession {
   }
 
   async #onReady(deviceId: string): Promise<void> {
-    if (deviceId === this.#deviceId) throw outOfTurn("ready");
+    if (deviceId === this.#deviceId) throw ending("compare-cancelled");
     if (this.#state !== "requested") return this.#send([deviceId], TYPES.taken, {});
     this.#deviceId = deviceId;
     const others = this.#asked.filter((asked) => asked !== deviceId);
@@ -323,11 +323,11 @@ export class CompareSession {
   }
 
   async #onCommit(commitment: Uint8Array): Promise<void> {
-    if (this.role !== "responder" || this.#state === "incoming") throw outOfTurn("commit");
+    if (this.role !== "responder" || this.#state === "incoming") throw ending("compare-cancelled");
     if (!this.#registry.firstMet(encodeUnpadded(commitment))) {
-      throw new VerdictError("compare-commit-reused", "this commitment was used before");
+      throw ending("compare-commit-reused");
     }
-    if (this.#commitment !== undefined) throw secondAnswer("commit");
+    if (this.#commitment !== undefined) throw ending("compare-second-answer");
     await this.#spendAttempt();
     this.#commitment = commitment;
     this.#random = this.#host.random(NONCE_BYTES);
@@ -336,8 +336,8 @@ export class CompareSession {
 
   async #onNonce(nonce: Uint8Array): Promise<void> {
     const [agreement, random] = [this.#agreement, this.#random];
-    if (this.role !== "initiator" || agreement === undefined || random === undefined) throw outOfTurn("nonce");
-    if (this.#state !== "waiting") throw secondAnswer("nonce");
+    if (this.role !== "initiator" || agreement === undefined || random === undefined) throw ending("compare-cancelled");
+    if (this.#state !== "waiting") throw ending("compare-second-answer");
     const { initiator, responder } = agreement.comparison;
     const log_keys = { initiator: initiator.logVkey ?? "", responder: responder.logVkey ?? "" };
     await this.#sendToDevice(TYPES.reveal, { nonce: encodeUnpadded(random), log_keys });
@@ -346,8 +346,8 @@ export class CompareSession {
 
   #onReveal(content: { nonce: string; log_keys: { initiator: string; responder: string } }): void {
     const [agreement, commitment, random] = [this.#agreement, this.#commitment, this.#random];
-    if (agreement === undefined || commitment === undefined || random === undefined) throw outOfTurn("reveal");
-    if (this.#state !== "waiting") throw secondAnswer("reveal");
+    if (agreement === undefined || commitment === undefined || random === undefined) throw ending("compare-cancelled");
+    if (this.#state !== "waiting") throw ending("compare-second-answer");
     const nonce = decodeUnpadded(content.nonce);
     verifyReveal(agreement.comparison, commitment, nonce, content.log_keys);
     this.#show(contactCode(agreement.hash, nonce, random));
@@ -356,7 +356,7 @@ export class CompareSession {
   #onDone(): void {
     if (this.#state === "code") this.#contactDone = true;
     else if (this.#state === "confirmed") this.#close("done");
-    else throw outOfTurn("done");
+    else throw ending("compare-cancelled");
   }
 
   #onCancel(reason: string): void {
@@ -390,7 +390,7 @@ export class CompareSession {
     const { masterKey, logKey } = contact;
     const device = contact.devices.find(({ deviceId, crossSigned }) => crossSigned && deviceId === this.#deviceId);
     if (masterKey === undefined || device === undefined) {
-      throw new VerdictError("identity-missing", "the contact's device has no digital identity any more");
+      throw ending("identity-missing");
     }
     const { deviceId, key: deviceKey } = device;
     const here: ComparedParty = { ...own, masterKey: own.masterKey, logVkey: own.logKey ?? "" };
@@ -406,7 +406,7 @@ export class CompareSession {
 
   async #checkAttempts(): Promise<void> {
     if (attemptAllowed(await this.#host.attempts(this.userId), this.#host.clock.now())) return;
-    throw new VerdictError("compare-locked", "too many attempts with this contact");
+    throw ending("compare-locked");
   }
 
   /** Counts an attempt, durably and before the message that makes it one. */
@@ -418,7 +418,7 @@ export class CompareSession {
 
   /** A person may have cancelled while a step was waiting. */
   #checkRunning(): void {
-    if (this.#over()) throw new VerdictError("compare-cancelled", "the comparison ended meanwhile");
+    if (this.#over()) throw ending("compare-cancelled");
   }
 
   #over(): boolean {
@@ -465,22 +465,19 @@ export class CompareSession {
   }
 }
 
-function outOfTurn(message: string): VerdictError {
-  return new VerdictError("compare-cancelled", `${message} out of turn`);
-}
-
-function secondAnswer(message: string): VerdictError {
-  return new VerdictError("compare-second-answer", `a second ${message}`);
+/** What ends a session in the middle of a step. The code is all that anybody reads of it. */
+function ending(code: VerdictCode): VerdictError {
+  return new VerdictError(code, code);
 }
 
 function checkOwnVerified(own: OwnIdentity): asserts own is OwnIdentity & { readonly masterKey: Uint8Array } {
   if (own.verified && own.masterKey !== undefined) return;
-  throw new VerdictError("compare-own-unverified", "the own identity is not verified on this device");
+  throw ending("compare-own-unverified");
 }
 
 function checkUnchanged(compared: Uint8Array, now: Uint8Array | undefined): void {
   if (now !== undefined && equalBytes(compared, now)) return;
-  throw new VerdictError("compare-key-changed", "a master key is not the one that was compared");
+  throw ending("compare-key-changed");
 }
 
 /** Checks that the reveal opens the commitment. The hinted log keys only name what differs; they never yield a code. */
@@ -496,9 +493,7 @@ function verifyReveal(
     initiator: { ...comparison.initiator, logVkey: hint.initiator },
     responder: { ...comparison.responder, logVkey: hint.responder },
   };
-  throw opens(commitment, hinted, nonce)
-    ? new VerdictError("compare-log-differs", "the two devices do not mean the same logs")
-    : new VerdictError("compare-keys-differ", "the two devices do not mean the same keys");
+  throw opens(commitment, hinted, nonce) ? ending("compare-log-differs") : ending("compare-keys-differ");
 }
 
 function opens(commitment: Uint8Array, comparison: Comparison, nonce: Uint8Array): boolean {

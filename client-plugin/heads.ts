@@ -8,14 +8,16 @@ import {
   proveConsistency,
   verifyConsistency,
 } from "../shared/merkle/consistency.ts";
+import type { NoteKey } from "../shared/crypto/signed-note.ts";
 import type { HashReader } from "../shared/merkle/tree.ts";
 import { LOG_DOMAINS, rangeHash } from "../shared/merkle/tree.ts";
 import { decodeUnpadded, encodeUnpadded, equalBytes } from "../shared/encoding.ts";
 import { VerificationError } from "../shared/errors.ts";
 import type { Tile } from "../shared/log/tiles.ts";
 import { TILE_WIDTH, hashReaderFromTiles, tilePath, tilesForConsistency } from "../shared/log/tiles.ts";
-import type { Checkpoint } from "../shared/log/checkpoint.ts";
+import { openCheckpoint } from "../shared/log/checkpoint.ts";
 import { createForkEvidence } from "../shared/proofs/evidence.ts";
+import { inStep } from "../shared/proofs/step.ts";
 import { VerdictError } from "../shared/verdict-codes.ts";
 import { ServiceFailure } from "./log-client.ts";
 
@@ -26,8 +28,10 @@ export interface SignedHead {
   readonly root: string;
 }
 
-export function signedHead(checkpoint: string, opened: Checkpoint): SignedHead {
-  return { checkpoint, size: opened.size, root: encodeUnpadded(opened.root) };
+/** A head signed by this key of a log. Throws `head-signature`. */
+export function openHead(checkpoint: string, key: NoteKey): SignedHead {
+  const { size, root } = inStep("head-signature", () => openCheckpoint(checkpoint, key));
+  return { checkpoint, size, root: encodeUnpadded(root) };
 }
 
 /** Where tiles come from. Throws `ServiceFailure`. */

@@ -32,6 +32,8 @@ import {
   parseWellKnown,
   serverOfUser,
 } from "../shared/messages.ts";
+import type { Predecessor } from "../shared/proofs/succession.ts";
+import { parsePredecessor } from "../shared/proofs/succession.ts";
 import type { Clock } from "./clock.ts";
 import { isNotFound } from "./matrix.ts";
 import type { ClientLike } from "./matrix.ts";
@@ -307,6 +309,10 @@ export class LogClient {
   /** Text of the configuration with this hash (hexadecimal). */
   async configuration(hash: string): Promise<string> {
     return fromUtf8(await this.#get(`/v1/configuration/${hash}`));
+  }
+  /** How the log before this one ended. */
+  async predecessor(): Promise<Predecessor> {
+    return parsePredecessor(fromUtf8(await this.#get("/v1/predecessor")));
   }
   /** The newest checkpoint: a signed note. */
   async checkpoint(): Promise<string> {

@@ -13,7 +13,7 @@ import { decodeUnpadded, encodeHex, encodeUnpadded } from "../shared/encoding.ts
 import { VerificationError } from "../shared/errors.ts";
 import { verifyVersion } from "../shared/history/history.ts";
 import type { HistoryHead } from "../shared/history/history.ts";
-import { openCheckpoint, parseCheckpoint } from "../shared/log/checkpoint.ts";
+import { parseCheckpoint } from "../shared/log/checkpoint.ts";
 import type { EpochRecord } from "../shared/log/epoch-record.ts";
 import { parseEpochRecord, verifyRecord } from "../shared/log/epoch-record.ts";
 import { checkPolicy } from "../shared/log/policy.ts";
@@ -42,7 +42,7 @@ import { inStep } from "../shared/proofs/step.ts";
 import { VerdictError } from "../shared/verdict-codes.ts";
 import type { VerdictCode } from "../shared/verdict-codes.ts";
 import type { Clock } from "./clock.ts";
-import { consistencyPath, readTile, readerFor, signedHead } from "./heads.ts";
+import { consistencyPath, readTile, readerFor, openHead } from "./heads.ts";
 import type { SignedHead } from "./heads.ts";
 import { ServiceFailure } from "./log-client.ts";
 import type { LogClient } from "./log-client.ts";
@@ -349,7 +349,7 @@ export class LogView {
     if (memory.newest === undefined) throw new ServiceFailure("offline", "no head of the log is known yet");
     if (known() !== undefined) return known();
     const checkpoint = await client.checkpoint();
-    const { size } = inStep("head-signature", () => openCheckpoint(checkpoint, this.#key));
+    const { size } = this.#open(checkpoint);
     const { bytes, path } = await this.#recordPart(size, size - 1);
     const part = { checkpoint, record: encodeUnpadded(bytes), record_proof: encodePath(path) };
     await this.#inOrder(async () => await this.#head(part));
@@ -361,10 +361,9 @@ export class LogView {
    * Throws `head-signature`, `head-fork`, `heads-unreconciled`.
    */
   async takeHead(note: string): Promise<void> {
-    const opened = inStep("head-signature", () => openCheckpoint(note, this.#key));
+    const head = this.#open(note);
     await this.#inOrder(async () => {
       const { memory } = this.#options;
-      const head = signedHead(note, opened);
       if (memory.pending.some(({ checkpoint }) => checkpoint === note)) return;
       memory.pending = [...memory.pending, head].slice(-MAX_PENDING_HEADS);
       const newest = this.#newest();
@@ -381,10 +380,7 @@ export class LogView {
     const note = await this.#options.client.checkpoint();
     return await this.#inOrder(async () => {
       const { memory, clock } = this.#options;
-      const head = signedHead(
-        note,
-        inStep("head-signature", () => openCheckpoint(note, this.#key)),
-      );
+      const head = this.#open(note);
       const newest = this.#newest();
       if (newest === undefined) return { stale: false };
       try {
@@ -424,15 +420,17 @@ export class LogView {
     return await result;
   }
 
+  #open(note: string): SignedHead {
+    return openHead(note, this.#key);
+  }
+
   #newest(): SignedHead | undefined {
     const { newest } = this.#options.memory;
-    return newest === undefined
-      ? undefined
-      : signedHead(newest.checkpoint, openCheckpoint(newest.checkpoint, this.#key));
+    return newest && this.#open(newest.checkpoint);
   }
 
   #sizeOf(part: HeadPart | undefined): number {
-    return part === undefined ? 0 : inStep("head-signature", () => openCheckpoint(part.checkpoint, this.#key)).size;
+    return part === undefined ? 0 : this.#open(part.checkpoint).size;
   }
 
   #knownSize(): number {
@@ -443,8 +441,7 @@ export class LogView {
   /** Steps 1 to 3 for the head of an answer. */
   async #head(part: HeadPart): Promise<VerifiedHead> {
     const { memory, clock } = this.#options;
-    const opened = inStep("head-signature", () => openCheckpoint(part.checkpoint, this.#key));
-    const head = signedHead(part.checkpoint, opened);
+    const head = this.#open(part.checkpoint);
     const newest = this.#newest();
     const path = newest === undefined ? await this.#cover(head) : await this.#pathBetween(newest, head);
     const next = await this.#newConfiguration(part);

@@ -6,8 +6,10 @@ import { parseVkey } from "../shared/crypto/signed-note.ts";
 import { serverOfOrigin } from "../shared/log/checkpoint.ts";
 import type { Policy } from "../shared/log/policy.ts";
 import type { HeadPart, WellKnown } from "../shared/messages.ts";
+import { openPredecessor } from "../shared/proofs/succession.ts";
 import { HOUR_MS, LOG_MISSING_AFTER_MS } from "../shared/parameters.ts";
 import { VerdictError } from "../shared/verdict-codes.ts";
+import { VerificationError } from "../shared/errors.ts";
 import { LogClient, ServiceFailure, discoverLog } from "./log-client.ts";
 import type { Discovery, Transport } from "./log-client.ts";
 import { LogView } from "./log-view.ts";
@@ -90,10 +92,26 @@ export class Logs implements LogViews {
     return current !== undefined && isSame ? current : this.#view(serverName, wellKnown, memory);
   }
 
+  /** Whether the log that is found shows that the pinned one closed for it: for who can't ask that one any more. */
+  async #succeeds({ service_url: url, log_key: logKey }: WellKnown, pinned: string): Promise<boolean> {
+    try {
+      const part = await this.#clientOf(url).predecessor();
+      return openPredecessor(part, parseVkey(pinned), logKey).isFinal;
+    } catch (error) {
+      if (error instanceof ServiceFailure || error instanceof VerificationError) return false;
+      throw error;
+    }
+  }
+
+  #clientOf(url: string): LogClient {
+    const { client, transport } = this.#options;
+    return new LogClient(url, transport, async () => await client.getOpenIdToken());
+  }
+
   /** A log that moved properly starts anew; what was accepted about users holds across. */
   #view(serverName: string, wellKnown: WellKnown, memory: LogMemory | undefined): LogView {
-    const { client, transport, storage, random, policy, onHead } = this.#options;
-    const service = new LogClient(wellKnown.service_url, transport, async () => await client.getOpenIdToken());
+    const { transport, storage, random, policy, onHead } = this.#options;
+    const service = this.#clientOf(wellKnown.service_url);
     const isSame = memory?.wellKnown.log_key === wellKnown.log_key;
     const fresh = { wellKnown, configurations: {}, pending: [], moved: memory !== undefined };
     const kept: LogMemory = memory !== undefined && isSame ? { ...memory, wellKnown } : fresh;
@@ -121,7 +139,8 @@ export class Logs implements LogViews {
       return pinned === undefined ? undefined : await this.#missing(serverName, "log-gone", memory);
     checkKey(serverName, found, pinned);
     const known = current ?? (memory && this.#view(serverName, memory.wellKnown, memory));
-    if (pinned !== undefined && pinned !== found.log_key && (await known?.leadsTo(found.log_key)) !== true) {
+    const isAnother = pinned !== undefined && pinned !== found.log_key;
+    if (isAnother && !((await known?.leadsTo(found.log_key)) ?? (await this.#succeeds(found, pinned)))) {
       return await this.#missing(serverName, "log-replaced", memory);
     }
     await storage.delete(missingName(serverName));
@@ -142,9 +161,9 @@ export class Logs implements LogViews {
     const sinceMs = Number((await storage.get(missingName(serverName))) ?? nowMs);
     await storage.set(missingName(serverName), String(sinceMs));
     if (nowMs - sinceMs >= LOG_MISSING_AFTER_MS) {
-      throw new VerdictError(code, `${serverName} had a log and names none that goes on from it`);
+      throw new VerdictError(code, "the known log is not named");
     }
-    if (memory === undefined) throw new ServiceFailure("offline", `the known log of ${serverName} is not named`);
+    if (memory === undefined) throw new ServiceFailure("offline", "the known log is not named");
     return memory.wellKnown;
   }
 }
@@ -157,7 +176,7 @@ function missingName(serverName: string): string {
 function checkKey(serverName: string, found: WellKnown, pinned: string | undefined): void {
   const key = parseVkey(found.log_key);
   if (serverOfOrigin(key.name) !== serverName) {
-    throw new VerdictError("log-not-authoritative", `the log of ${key.name} does not speak for ${serverName}`);
+    throw new VerdictError("log-not-authoritative", "the log is not that of the user's server");
   }
   if (pinned === undefined || pinned === found.log_key) return;
   if (parseVkey(pinned).name === key.name) throw new VerdictError("log-key-differs", "another key for the same log");

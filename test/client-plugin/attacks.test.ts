@@ -312,6 +312,57 @@ describe("attacks on the log and its time", () => {
     world.stop();
   });
 
+  for (const [name, names, codes] of [
+    ["a proper successor, for a client that can't ask the old log any more", true, ["log-moved notice"]],
+    ["a new log whose predecessor did not name it, and is silent", false, ["log-replaced warning"]],
+  ] as const)
+    it(`25: ${name}`, async () => {
+      const world = await started();
+      world.ckv.stop();
+      const next = new TestLog({ number: 2, startMs: world.clock.now() });
+      next.reconfigure({ service_url: `${world.log.configuration.service_url}2` });
+      if (names) world.log.reconfigure({ successor: { origin: next.origin, log_key: next.vkey } });
+      world.epoch();
+      for (const userId of [ALICE, BOB]) next.swapPast(userId, world.log.versionsAt(userId, world.log.size - 1));
+      next.closeEpoch(world.clock.now() + 1);
+      const service = new FakeService(next);
+      service.before = world.log;
+      world.otherwise = async (address, init) => {
+        const isNew = address.includes("/ckv2/") || address.includes("/.well-known/");
+        if (!isNew) throw new TypeError("fetch failed");
+        return await service.fetch(address.replace("/ckv2/", "/ckv/"), init);
+      };
+      await world.start();
+      for (let hour = 0; hour < 14; hour += 1) {
+        await world.clock.advance(HOUR_MS);
+        next.closeEpoch(world.clock.now());
+      }
+      await world.ckv.refresh(ALICE);
+      assert.deepEqual(world.codes(), codes);
+      world.stop();
+    });
+
+  it("25: a new log that shows the end of an old one which goes on", async () => {
+    const world = await started();
+    const next = new TestLog({ number: 2, startMs: world.clock.now() });
+    next.reconfigure({ service_url: `${world.log.configuration.service_url}2` });
+    const end = world.log.fork();
+    end.reconfigure({ successor: { origin: next.origin, log_key: next.vkey } });
+    end.closeEpoch(world.clock.now());
+    for (const userId of [ALICE, BOB]) next.swapPast(userId, world.log.versionsAt(userId, world.log.size - 1));
+    next.closeEpoch(world.clock.now() + 1);
+    const service = new FakeService(next);
+    service.before = end;
+    world.otherwise = async (address, init) => {
+      const isNew = address.includes("/ckv2/") || address.includes("/.well-known/");
+      return await (isNew ? service : world.service).fetch(address.replace("/ckv2/", "/ckv/"), init);
+    };
+    await world.pass(14 * HOUR_MS);
+    await world.ckv.refresh(ALICE);
+    assert.deepEqual(world.codes(), ["log-replaced warning"]);
+    world.stop();
+  });
+
   it("25: a contact's new device in the very minute in which the log moves", async () => {
     const world = await started();
     await pin(world);

@@ -34,6 +34,8 @@ export class FakeService {
   readonly acknowledged: number[] = [];
   /** Paths asked for, in order. */
   readonly requests: string[] = [];
+  /** The log that this one took the place of. */
+  before: TestLog | undefined;
   /** The well-known names no log. */
   withoutLog = false;
   /** Called by `/v1/refresh` and `/v1/statement`. */
@@ -105,6 +107,9 @@ export class FakeService {
         return log.head(size).checkpoint;
       case "/v1/configuration":
         return log.configurationText;
+      case "/v1/predecessor":
+        if (this.before === undefined) throw new Status(404);
+        return { head: this.before.head(), configuration: this.before.newest.configuration };
     }
     if (path.startsWith("/v1/settling/")) return log.settlingRecords(Number(path.slice(13)), Number(query.get("size")));
     if (path.startsWith("/v1/configuration/")) return this.#configuration(path.slice(18));
