@@ -1,13 +1,15 @@
-/** Room on the disk of the database: how little is too little, and what is kept for opening the database when there is none. */
+/** Room on the disks: how little is too little, and what is kept for opening the database when there is none. */
 import { randomFillSync } from "node:crypto";
 import { closeSync, openSync, rmSync, statfsSync, statSync, writeSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Clock } from "./clock.ts";
 import { StorageError } from "./store/store.ts";
 import type { Commit, Store } from "./store/store.ts";
 
 /** Below this nothing is written: a database that runs out of space can't be opened again until there is some. */
 export const MIN_FREE_BYTES: number = 64 * 2 ** 20;
+/** The same for the disk of the anchor, which may be a small one: two heads stand on it at most. */
+export const MIN_FREE_FOR_ANCHOR_BYTES: number = 2 ** 20;
 /** What opening takes at most: two journals, each as long as a write buffer, become tables before they are deleted. */
 export const RESERVE_BYTES: number = 128 * 2 ** 20;
 
@@ -82,10 +84,18 @@ export class DiskReserve {
 }
 
 /** Why nothing is written, for the operator; undefined if there is room enough. Makes the reserve where there is room again. */
-export function spaceProblem(dataDirectory: string, reserve: DiskReserve): string | undefined {
-  if (reserve.hold() && freeBytes(dataDirectory) >= MIN_FREE_BYTES) return undefined;
-  const needed = (MIN_FREE_BYTES + reserve.missing) / 2 ** 20;
-  return `less than ${needed} MiB of disk are free. Next: free some for ${dataDirectory}; epochs then go on by themselves`;
+export function spaceProblem(
+  { dataDirectory, anchorFile }: { readonly dataDirectory: string; readonly anchorFile: string },
+  reserve: DiskReserve,
+): string | undefined {
+  if (!reserve.hold() || freeBytes(dataDirectory) < MIN_FREE_BYTES)
+    return tooFull(dataDirectory, MIN_FREE_BYTES + reserve.missing);
+  const beside = dirname(anchorFile);
+  return freeBytes(beside) < MIN_FREE_FOR_ANCHOR_BYTES ? tooFull(beside, MIN_FREE_FOR_ANCHOR_BYTES) : undefined;
+}
+
+function tooFull(directory: string, neededBytes: number): string {
+  return `less than ${neededBytes / 2 ** 20} MiB of disk are free. Next: free some for ${directory}; epochs then go on by themselves`;
 }
 
 /**

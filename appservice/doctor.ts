@@ -1,11 +1,13 @@
 /** `matrix-ckv doctor`: tries everything the service needs, and says what to change, in which file. */
 import { constants, existsSync, readFileSync, statSync } from "node:fs";
-import { access, statfs } from "node:fs/promises";
+import { access } from "node:fs/promises";
+import { dirname } from "node:path";
 import { parse } from "yaml";
 import { originOf } from "../shared/log/checkpoint.ts";
 import { MATRIX_NAMES } from "../shared/messages.ts";
 import type { WellKnown } from "../shared/messages.ts";
 import type { Config } from "./config.ts";
+import { freeBytes, MIN_FREE_FOR_ANCHOR_BYTES } from "./disk-space.ts";
 import { Homeserver } from "./homeserver.ts";
 import { HomeserverError } from "./homeserver-error.ts";
 import { linesOf, mapOf, neededOptions } from "./homeserver-options.ts";
@@ -16,6 +18,7 @@ import { parseRegistration, type Registration } from "./registration.ts";
 import { EPOCHS_ALIAS, MEMBERS_ALIAS } from "./rooms.ts";
 import { wellKnownLines, wellKnownOf } from "./well-known.ts";
 
+/** The log only grows. */
 const MIN_FREE_BYTES = 2 ** 30;
 const MAX_CLOCK_OFF_MS = 60_000;
 
@@ -43,7 +46,8 @@ const unknown = (subject: string, detail: string): Finding => ({ result: "unknow
 export async function* examine(options: DoctorOptions): AsyncIterable<Finding> {
   const { config } = options;
   yield* examineFiles(config);
-  yield await examineDisk(config.data);
+  yield await examineDisk("disk", config.data, MIN_FREE_BYTES);
+  yield await examineDisk("disk of the anchor", dirname(config.anchor), MIN_FREE_FOR_ANCHOR_BYTES);
   yield ok("encryption library", `native module ${nativeCrypto}; this service does not need it`);
   const registration = readRegistration(config.registration);
   if (registration instanceof Error) {
@@ -66,17 +70,14 @@ function* examineFiles({ data, anchor, keys }: Config): Iterable<Finding> {
   if ((mode & 0o077) !== 0) yield problem("keys", `others can read ${keys}: chmod 600 ${keys}`);
 }
 
-async function examineDisk(data: string): Promise<Finding> {
+async function examineDisk(subject: string, directory: string, minFreeBytes: number): Promise<Finding> {
   try {
-    await access(data, constants.W_OK);
-    const { bavail, bsize } = await statfs(data);
-    const free = bavail * bsize;
-    const gigabytes = `${(free / 2 ** 30).toFixed(1)} GiB free at ${data}`;
-    return free < MIN_FREE_BYTES
-      ? problem("disk", `${gigabytes}; the log only grows, make room`)
-      : ok("disk", gigabytes);
+    await access(directory, constants.W_OK);
+    const free = freeBytes(directory);
+    const mebibytes = `${Math.floor(free / 2 ** 20)} MiB free at ${directory}`;
+    return free < minFreeBytes ? problem(subject, `${mebibytes}; make room`) : ok(subject, mebibytes);
   } catch (error) {
-    return problem("disk", `${data} cannot be written (${(error as NodeJS.ErrnoException).code ?? "?"})`);
+    return problem(subject, `${directory} cannot be written (${(error as NodeJS.ErrnoException).code ?? "?"})`);
   }
 }
 

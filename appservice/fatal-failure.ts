@@ -14,5 +14,5 @@ export function fatalFailure(error: unknown): Failure {
   const next = isShort
     ? "raise the limit of memory or of open files that it names"
     : "stop the service, run matrix-ckv fsck, and report what this says";
-  return { name, message: `${message}. Next: ${next}${cause}`, exitCode: isShort ? 75 : 70 };
+  return { name, message: `${message.replace(/\.$/, "")}. Next: ${next}${cause}`, exitCode: isShort ? 75 : 70 };
 }

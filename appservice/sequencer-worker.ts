@@ -80,21 +80,21 @@ class SequencerThread {
   #taken = 0;
   #saidFull = false;
   readonly #handOver: HandOver;
-  readonly #dataDirectory: string;
+  readonly #files: Pick<SequencerStart, "dataDirectory" | "anchorFile">;
   readonly #reserve: DiskReserve;
   /** The last deletion of what is too old; the next queues behind it. */
   #pruning: Promise<void> = Promise.resolve();
 
   private constructor(
     port: MessagePort,
-    { maxChanges, keys, dataDirectory, reserveBytes }: SequencerStart,
+    { maxChanges, keys, dataDirectory, anchorFile, reserveBytes }: SequencerStart,
     log: WritableLog,
     writer: LogWriter,
     handOver: HandOver,
   ) {
     this.#port = port;
     this.#maxChanges = maxChanges;
-    this.#dataDirectory = dataDirectory;
+    this.#files = { dataDirectory, anchorFile };
     this.#reserve = new DiskReserve(dataDirectory, reserveBytes);
     this.#provers = new ProverPool(keys.vrfSeed);
     this.#log = log;
@@ -282,7 +282,7 @@ class SequencerThread {
   /** A disk that fails here ends the log, as one that fails later does. */
   #spaceProblem(): string | undefined {
     try {
-      return spaceProblem(this.#dataDirectory, this.#reserve);
+      return spaceProblem(this.#files, this.#reserve);
     } catch (error) {
       this.#say({ kind: "failed", failure: fatalFailure(error) });
       throw error;

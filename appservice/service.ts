@@ -1,5 +1,5 @@
 /** Wires the service: listeners first, then the homeserver as soon as it answers. */
-import { readFileSync, statfsSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { serverOfOrigin } from "../shared/log/checkpoint.ts";
 import type { LogReference } from "../shared/directory/configuration.ts";
@@ -11,7 +11,7 @@ import { isAborted, type Clock } from "./clock.ts";
 import { CLOCK_ASKED_EVERY_MS, ClockGuard } from "./clock-guard.ts";
 import type { Config, Listener } from "./config.ts";
 import { Cosigners } from "./cosigners.ts";
-import { RESERVE_BYTES } from "./disk-space.ts";
+import { freeBytes, RESERVE_BYTES } from "./disk-space.ts";
 import { Homeserver } from "./homeserver.ts";
 import { HomeserverError } from "./homeserver-error.ts";
 import { serveHttpApi } from "./http-api.ts";
@@ -213,10 +213,7 @@ class Service {
       sweepMissed: () => feed.sweepMissed,
       feedAgeMs: () => ageOf(feed.caughtUpAtMs),
       roomHeadAgeMs: () => ageOf(this.#postedMs),
-      diskFree: () => {
-        const { bavail, bsize } = statfsSync(this.#config.data);
-        return bavail * bsize;
-      },
+      diskFree: () => freeBytes(this.#config.data),
       notReady: () => this.#notReady(log).length,
     };
   }

@@ -11,7 +11,7 @@ export class LockedError extends Error {
   readonly exitCode = 75;
 
   constructor(directory: string, holder: string) {
-    super(`${directory} is in use by process ${holder}`);
+    super(`${directory} is in use by process ${holder}. Next: stop that process, or leave this log to it`);
     this.name = "LockedError";
   }
 }

@@ -37,11 +37,15 @@ describe("the reserve of a disk", () => {
     const reserve = new DiskReserve(log.dataDirectory, 2 ** 60);
     assert.equal(reserve.hold(), false);
     assert.equal(existsSync(file), false);
-    assert.match(
-      spaceProblem(log.dataDirectory, reserve) ?? "",
-      /less than \d+ MiB of disk are free\. Next: free some/,
-    );
-    assert.equal(spaceProblem(log.dataDirectory, new DiskReserve(log.dataDirectory, 0)), undefined);
+    assert.match(spaceProblem(log, reserve) ?? "", /less than \d+ MiB of disk are free\. Next: free some/);
+    assert.equal(spaceProblem(log, new DiskReserve(log.dataDirectory, 0)), undefined);
+  });
+
+  it("is none for the anchor, whose own disk must have room for it", () => {
+    const { dataDirectory } = log;
+    // A file system on which nothing is ever free.
+    const problem = spaceProblem({ dataDirectory, anchorFile: "/proc/head" }, new DiskReserve(dataDirectory, 0));
+    assert.match(problem ?? "", /less than 1 MiB of disk are free\. Next: free some for \/proc;/);
   });
 
   it("is given up only for a disk that is full", () => {

@@ -51,7 +51,7 @@ export async function makeScene(parent: string, name: string, number: number, wi
 export async function killedAtCalls(options: Options): Promise<Kind> {
   const strace = findStrace();
   // A third of the logs are hit twice.
-  const wanted = strace === undefined ? 0 : Math.ceil((options.crashPoints * 0.7 * 3) / 4);
+  const wanted = strace === undefined ? 0 : Math.ceil(options.crashPoints * 0.7);
   const cases: { readonly scene: Scene; readonly point: Point }[] = [];
   for (let number = 0; cases.length < wanted; number++) {
     const scene = await makeScene(options.onDisk, `${options.seed} kill`, number, true);
@@ -77,7 +77,7 @@ export async function killedAtCalls(options: Options): Promise<Kind> {
 
 /** SIGKILL at any time, again and again on one log, also while it recovers. */
 export function killedAtRandom(options: Options, withStrace: boolean): Kind {
-  const wanted = withStrace ? Math.floor(options.crashPoints * 0.3) : options.crashPoints;
+  const wanted = withStrace ? Math.ceil(options.crashPoints * 0.5) : options.crashPoints;
   const killsPerLog = 3;
   let scenes: Promise<Scene[]> | undefined;
   return {

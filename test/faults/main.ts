@@ -1,6 +1,6 @@
 /**
  * `npm run faults`: hits a log with every fault that this machine can make, and holds what is left against all that was
- * ever said. Options: `--seed S`, `--crash-points N` (default 1,000), `--bit-flips N` (10,000), `--only "kind,kind"`,
+ * ever said. Options: `--seed S`, `--crash-points N` (SIGKILLs, default 1,000), `--bit-flips N` (10,000), `--only "kind,kind"`,
  * `--case N` with `--only` for a single one, whose files are kept. Exit status 1 if a word was broken.
  */
 import { existsSync, mkdtempSync, rmSync } from "node:fs";

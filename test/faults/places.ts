@@ -13,7 +13,7 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { makeScene, mustBeWhole } from "./crashes.ts";
 import type { Scene } from "./crashes.ts";
@@ -23,6 +23,7 @@ import { causeOf, complaintsAbout } from "./kinds.ts";
 import type { CaseResult, Kind, Options } from "./kinds.ts";
 import { liveOnce, longestLifeMs } from "./life.ts";
 import type { Life } from "./life.ts";
+import type { Ledger } from "./ledger.ts";
 import { Random } from "./random.ts";
 import { findStrace, injectingArguments } from "./strace.ts";
 import type { Point } from "./strace.ts";
@@ -422,7 +423,7 @@ export function fullDisk(options: Options): Kind | undefined {
       ),
     "full while it runs": async (log, scene, random) =>
       await onSmallDisk(log, 80, async (small) => {
-        const violations = await liveUntilFull(small, scene, random.below(40_000));
+        const violations = await liveUntilFull(small, scene, allFull(small, random));
         const full = await liveOnce(small, scene.shape);
         const again = full.ledger.of("failed").at(-1)?.message ?? full.ledger.of("refused").at(-1)?.reason ?? "";
         violations.push(...complaintsAbout(again, full.ledger.of("failed").at(-1)?.exitCode));
@@ -432,7 +433,7 @@ export function fullDisk(options: Options): Kind | undefined {
     "full, with a reserve": async (log, scene, random) =>
       await onSmallDisk(log, 112, async (small) => {
         const shape = { ...scene.shape, reserveBytes: RESERVE_BYTES };
-        const violations = await liveUntilFull(small, { ...scene, shape }, random.below(40_000));
+        const violations = await liveUntilFull(small, { ...scene, shape }, allFull(small, random));
         // Whatever was left is taken by others: opening writes, so without the reserve it fails.
         fillUp(`${fillerOf(small)}-rest`);
         const without = small.twin();
@@ -447,6 +448,32 @@ export function fullDisk(options: Options): Kind | undefined {
           violations.push({ kind: "other", what: `with room again: status ${status}, a reserve of ${reserve}` });
         return violations;
       }),
+    "the anchor's own": async (log, scene, random) => {
+      const small = log.copy(options.onDisk);
+      const beside = dirname(small.anchorFile);
+      const head = readFileSync(small.anchorFile);
+      if (!mountTmpfs(beside, 4)) throw new Error("no small file system could be mounted");
+      try {
+        const filler = join(beside, "filler");
+        writeFileSync(small.anchorFile, head);
+        const violations = await liveUntilFull(small, scene, {
+          filler,
+          // What is being written when the room goes still fits.
+          left: 200_000 + random.below(400_000),
+          countOf: (said) => said.of("merged").length,
+        });
+        const full = await liveOnce(small, scene.shape);
+        violations.push(...mustRefuse(full, /MiB of disk are free\. Next: free some/).violations);
+        rmSync(filler);
+        const { status } = await liveOnce(small, scene.shape);
+        if (status !== 0) violations.push({ kind: "other", what: `with room again: status ${status}` });
+        violations.push(...mustBeWhole(await examine(small)));
+        return { outcome: "refused", violations };
+      } finally {
+        unmount(beside);
+        small.remove();
+      }
+    },
   };
   return kindOf("full disk", "F03 F04", options, trials, 8);
 }
@@ -462,8 +489,24 @@ function fillerOf(small: FaultLog): string {
   return join(small.directory, "..", "filler");
 }
 
-/** Lives until others have taken all but `left` bytes of its disk, and a while longer: it must neither sign nor end. */
-async function liveUntilFull(small: FaultLog, { shape }: Scene, left: number): Promise<Violation[]> {
+/** Where and how full, and what must not go on then. */
+interface Fullness {
+  readonly filler: string;
+  readonly left: number;
+  readonly countOf: (said: Ledger) => number;
+}
+
+/** Of the disk that everything lies on: there is not even room for a mark. */
+function allFull(small: FaultLog, random: Random): Fullness {
+  return { filler: fillerOf(small), left: random.below(40_000), countOf: (said) => said.facts.length };
+}
+
+/** Lives until others have taken all but `left` bytes of a disk, and a while longer: it must neither sign nor end. */
+async function liveUntilFull(
+  small: FaultLog,
+  { shape }: Scene,
+  { filler, left, countOf }: Fullness,
+): Promise<Violation[]> {
   let [before, after] = [0, 0];
   const lived = await liveOnce(
     small,
@@ -471,11 +514,11 @@ async function liveUntilFull(small: FaultLog, { shape }: Scene, left: number): P
     {
       meddle: async (child, said) => {
         while (child.exitCode === null && said().of("merged").length < MERGED_BEFORE) await delay(5);
-        fill(fillerOf(small), left);
+        fill(filler, left);
         await delay(FULL_FOR_MS);
-        before = said().facts.length;
+        before = countOf(said());
         await delay(FULL_FOR_MS);
-        after = said().facts.length;
+        after = countOf(said());
         if (child.exitCode !== null) after = NaN;
         child.kill("SIGTERM");
       },
