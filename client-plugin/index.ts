@@ -15,7 +15,7 @@ import type { VerdictCode } from "../shared/verdict-codes.ts";
 import { Schedule, systemClock } from "./clock.ts";
 import type { Clock } from "./clock.ts";
 import { CompareSessions } from "./compare.ts";
-import type { CompareHost, CompareSession } from "./compare.ts";
+import type { CompareHost, CompareSession, MasterKeyReading } from "./compare.ts";
 import { AccountState, isBucketType } from "./contacts.ts";
 import type { PinMethod } from "./contacts.ts";
 import { Emitter } from "./emitter.ts";
@@ -92,17 +92,19 @@ const POLL_MAX_MS = 5 * MINUTE_MS;
 /** A head is shared with the own devices at most this often. */
 const SHARE_HEAD_EVERY_MS = 10 * MINUTE_MS;
 
+/** It could not be checked, and now it is. */
+const ANSWERED_BY_LOG: readonly VerdictCode[] = ["changed-unchecked"];
 /** What these warnings ask for is a comparison: a successful one dismisses them. */
-const ANSWERED_BY_COMPARING: ReadonlySet<VerdictCode> = new Set<VerdictCode>([
+const ANSWERED_BY_COMPARING: readonly VerdictCode[] = [
+  ...ANSWERED_BY_LOG,
   "pin-mismatch",
   "reset-unsigned",
   "reset-signed",
-  "changed-unchecked",
   "code-mismatch",
   "compare-codes-differ",
   "compare-keys-differ",
   "compare-key-changed",
-]);
+];
 
 export class ContactKeyVerification {
   readonly #client: ClientLike;
@@ -185,7 +187,10 @@ export class ContactKeyVerification {
         this.#shareHead(server, head, logKey);
       },
     });
-    this.#verifier = new Verifier({ client, clock, storage, state, logs: this.#logs, slackMs, raise });
+    const confirmed = async (userId: string): Promise<void> => {
+      await this.#answer(userId, ANSWERED_BY_LOG);
+    };
+    this.#verifier = new Verifier({ client, clock, storage, state, logs: this.#logs, slackMs, raise, confirmed });
     this.#own = new OwnAccount({ client, clock, storage, state, logs: this.#logs, slackMs, raise });
     this.#monitor = new Monitor({
       clock,
@@ -726,28 +731,28 @@ export class ContactKeyVerification {
     const compared = encodeUnpadded(masterKey);
     await this.#state.add({ kind: "pin", userId, masterKey: compared, method });
     if (sign) await signContact(this.#client, userId, compared, true);
-    for (const { id, code, userId: about } of this.warnings()) {
-      if (about === userId && ANSWERED_BY_COMPARING.has(code)) await this.#warnings?.dismiss(id);
-    }
+    await this.#answer(userId, ANSWERED_BY_COMPARING);
     await this.#monitor.refresh(userId);
   }
 
-  async #readMasterKey(userId: string): Promise<{ store?: Uint8Array; entry?: Uint8Array }> {
+  /** What these warnings asked has been answered: they are dismissed. */
+  async #answer(userId: string, codes: readonly VerdictCode[]): Promise<void> {
+    for (const { id, code, userId: about } of this.warnings()) {
+      if (about === userId && codes.includes(code)) await this.#warnings?.dismiss(id);
+    }
+  }
+
+  async #readMasterKey(userId: string): Promise<MasterKeyReading> {
     const { masterKey } = await readStore(this.#client, userId);
     const view = await this.#logs.of(serverOfUser(userId));
     const key = (await view?.lookup(userId))?.leaf?.content?.entry.masterKey;
-    return {
-      ...(masterKey === undefined ? {} : { store: decodeUnpadded(masterKey) }),
-      ...(key?.kind === "key" ? { entry: key.key } : {}),
-    };
+    return { store: rawOf(masterKey), entry: key?.kind === "key" ? key.key : undefined };
   }
 
   #compareHost(): CompareHost {
     const client = this.#client;
-    const logKeyOf = async (userId: string): Promise<{ logKey?: string }> => {
-      const view = await this.#logs.of(serverOfUser(userId));
-      return view === undefined ? {} : { logKey: view.logKey };
-    };
+    const logKeyOf = async (userId: string): Promise<string | undefined> =>
+      (await this.#logs.of(serverOfUser(userId)))?.logKey;
     return {
       clock: this.#clock,
       random: (length) => this.#random(length),
@@ -759,15 +764,13 @@ export class ContactKeyVerification {
         const userId = client.getSafeUserId();
         const { deviceId, deviceKey, keys } = await readOwn(client);
         const status = await cryptoOf(client).getUserVerificationStatus(userId);
-        const masterKey = keys.masterKey === undefined ? {} : { masterKey: decodeUnpadded(keys.masterKey) };
-        const verified = status.isCrossSigningVerified();
         return {
           userId,
           deviceId,
           deviceKey: decodeUnpadded(deviceKey),
-          verified,
-          ...masterKey,
-          ...(await logKeyOf(userId)),
+          verified: status.isCrossSigningVerified(),
+          masterKey: rawOf(keys.masterKey),
+          logKey: await logKeyOf(userId),
         };
       },
       contact: async (userId) => {
@@ -777,8 +780,7 @@ export class ContactKeyVerification {
           key: decodeUnpadded(ed25519),
           crossSigned: signedByOwner,
         }));
-        const master = masterKey === undefined ? {} : { masterKey: decodeUnpadded(masterKey) };
-        return { devices: known, ...master, ...(await logKeyOf(userId)) };
+        return { devices: known, masterKey: rawOf(masterKey), logKey: await logKeyOf(userId) };
       },
       attempts: async (userId) => {
         const attempts = this.#state.all("attempt").filter((attempt) => attempt.userId === userId);
@@ -824,6 +826,10 @@ export class ContactKeyVerification {
     if (this.#abort.signal.aborted) return;
     this.#log(what, error);
   }
+}
+
+function rawOf(key: string | undefined): Uint8Array | undefined {
+  return key === undefined ? undefined : decodeUnpadded(key);
 }
 
 /** The code in a link, which must be about that user, or the text itself. */

@@ -151,7 +151,7 @@ export async function discoverLog(transport: Transport, client: ClientLike, serv
     if (!(error instanceof ServiceFailure) && !(error instanceof VerificationError)) throw error;
     const announced = isOwn ? await fromRoom(client, serverName).catch(() => undefined) : undefined;
     if (announced !== undefined) return announced;
-    throw new ServiceFailure("offline", `no word from ${serverName} on whether it has a log`);
+    throw new ServiceFailure("offline", `${serverName} can't be asked for its log`);
   }
 }
 

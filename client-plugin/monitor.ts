@@ -14,7 +14,7 @@ export interface Outcome {
   readonly findings: readonly Finding[];
   readonly head?: { readonly size: number; readonly timestampMs: number };
   readonly enrolled: boolean;
-  readonly masterKey?: string;
+  readonly masterKey?: string | undefined;
   /** When to check again at the latest; undefined: at the usual time. */
   readonly againMs?: number | undefined;
 }

@@ -46,6 +46,8 @@ export interface VerifierOptions {
   readonly slackMs: number;
   /** Brings findings to people; resolves when they are recorded, and only then is what was accepted recorded. */
   readonly raise: (userId: string, findings: readonly Finding[]) => Promise<void>;
+  /** All keys that were ever seen of this user are in the log. */
+  readonly confirmed: (userId: string) => Promise<void>;
 }
 
 /** A failed request is tried again after this, and then ever more rarely. */
@@ -80,8 +82,7 @@ export class Verifier {
     const outcome = await this.#judged(userId, memory, store);
     await raise(userId, outcome.findings);
     await writeMemory(storage, userId, memory);
-    const masterKey = store.masterKey === undefined ? {} : { masterKey: store.masterKey };
-    return { ...outcome, ...masterKey };
+    return { ...outcome, masterKey: store.masterKey };
   }
 
   /** The store's view; whoever shares an encrypted room is followed from now on, before the first message. */
@@ -270,6 +271,7 @@ export class Verifier {
     const { headReason, quorumMet } = looked;
     const judged = judge({ ...known, entry: content?.entry, n, headReason, quorumMet });
     accept(memory, looked, clock.now());
+    if (memory.seen.length === 0) await this.#options.confirmed(userId);
     const findings = [...looked.findings, ...promised, ...judged.findings];
     const againMs = earlier(judged.againMs, nextPromiseMs(memory, nowMs));
     return { verdict: judged.verdict, findings, head, enrolled: true, againMs };

@@ -201,8 +201,7 @@ export class Warnings {
     const roomIds = sharedRooms(client, userId).map(({ roomId }) => roomId);
     const name = userId === client.getSafeUserId() ? "you" : displayNameOf(client, userId);
     const since = new Date(sinceMs).toISOString().slice(0, 16).replace("T", " ") + " UTC";
-    const devices = record.devices === undefined ? {} : { devices: record.devices };
-    const words = wordingOf(code, { name, server: serverOfUser(userId), since, ...devices });
+    const words = wordingOf(code, { name, server: serverOfUser(userId), since, devices: record.devices });
     const evidence = record.evidence ?? this.#evidence.get(id);
     return {
       id,

@@ -10,7 +10,7 @@ export interface Facts {
   readonly server: string;
   readonly since: string;
   /** Device ids the fact is about, where it is about devices. */
-  readonly devices?: readonly string[];
+  readonly devices?: readonly string[] | undefined;
 }
 
 export interface Wording {
@@ -135,7 +135,7 @@ const WORDS: Partial<Record<VerdictCode, Words>> = {
   "statement-off": [
     "{name} turned Contact Key Verification off",
     "On {since} {name} turned Contact Key Verification off themselves. Changes of their devices are no longer watched by {name}.",
-    "Nothing needs to be done; if it surprises you, ask {name}.",
+    "If it surprises you, ask {name}.",
   ],
   "statement-missing": statementChanged,
   "statement-replayed": statementChanged,

@@ -96,6 +96,45 @@ describe("attacks by silence and nonsense", () => {
     });
   }
 
+  it("takes back what it said of a pinned contact's device that could not be checked, once the log has it", async () => {
+    const world = await started();
+    await pin(world);
+    world.service.down = true;
+    world.alice.devices.set("ALAPTOP", {});
+    world.client.update(world.alice);
+    await world.pass(20_000);
+    assert.deepEqual(world.codes(), ["changed-unchecked warning"]);
+    assert.equal(world.verdict().kind, "warning");
+    world.log.setEntry(ALICE, world.alice.entry());
+    world.epoch();
+    world.service.down = false;
+    await world.pass(60_000);
+    assert.equal(world.verdict().kind, "verified");
+    assert.deepEqual(world.ckv.warnings(), []);
+    assert.deepEqual(world.codes(), ["changed-unchecked warning"]);
+    world.stop();
+  });
+
+  it("takes nothing back where the device went away again and the log never had it", async () => {
+    const world = await started();
+    await pin(world);
+    world.service.down = true;
+    const ghost = copyOf(world.alice);
+    ghost.devices.set("GHOST", {});
+    world.client.update(ghost);
+    await world.pass(20_000);
+    world.client.update(world.alice);
+    world.service.down = false;
+    for (let minute = 0; minute < 5; minute += 1) await world.pass(60_000);
+    assert.equal(world.verdict().kind, "warning");
+    assert.ok(world.ckv.warnings().some(({ code }) => code === "changed-unchecked"));
+    assert.ok(
+      world.codes().some((code) => code.startsWith("key-never-logged")),
+      world.codes().join(),
+    );
+    world.stop();
+  });
+
   it("tells of a ghost that stood only in an answer, while older versions are refused", async () => {
     const world = new World();
     await addDevice(world, "ALAPTOP");
