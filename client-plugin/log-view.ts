@@ -160,10 +160,10 @@ export class LogView {
     return this.#options.memory.wellKnown.log_key;
   }
   /**
-   * Whether a key is this log's, or that of the log before or after it; undefined while that can't be known. Goes to the
-   * service where no such log is known yet.
+   * Whether a key is this log's, or that of the log before or after it; neither true nor false while that can't be known.
+   * Goes to the service where no such log is known yet.
    */
-  async names(logKey: string): Promise<boolean | undefined> {
+  async names(logKey: string): Promise<boolean | "silent" | undefined> {
     const isBefore = [...this.#configurations.values()].some(({ predecessor }) => predecessor?.log_key === logKey);
     return logKey === this.logKey || isBefore || (await this.leadsTo(logKey));
   }
@@ -329,31 +329,28 @@ export class LogView {
   }
 
   /**
-   * Whether this log has closed with an epoch that names the log of this key; undefined while that can't be known, as
-   * when nobody answers. Where no log after this one is known, the newest head is asked for and goes through all steps:
-   * the final epoch may have closed meanwhile.
+   * Whether this log has closed with an epoch that names the log of this key; `silent` where nobody answers, undefined
+   * where the answer does not hold, which lookups tell. Where no log after this one is known, the newest head is asked
+   * for and goes through all steps: the final epoch may have closed meanwhile.
    */
-  async leadsTo(logKey: string): Promise<boolean | undefined> {
+  async leadsTo(logKey: string): Promise<boolean | "silent" | undefined> {
+    const { memory, client } = this.#options;
+    const next = (): LogReference | undefined => this.#configurations.get(memory.configured?.hash ?? "")?.successor;
+    if (memory.newest === undefined) return "silent";
     try {
-      return (await this.#successor())?.log_key === logKey;
+      if (next() === undefined) {
+        const checkpoint = await client.checkpoint();
+        const { size } = this.#open(checkpoint);
+        const { bytes, path } = await this.#recordPart(size, size - 1);
+        const part = { checkpoint, record: encodeUnpadded(bytes), record_proof: encodePath(path) };
+        await this.#inOrder(async () => await this.#head(part));
+      }
+      return next()?.log_key === logKey;
     } catch (error) {
-      if (error instanceof ServiceFailure || error instanceof VerdictError || error instanceof VerificationError)
-        return undefined;
+      if (error instanceof ServiceFailure) return "silent";
+      if (error instanceof VerdictError || error instanceof VerificationError) return undefined;
       throw error;
     }
-  }
-
-  async #successor(): Promise<LogReference | undefined> {
-    const { memory, client } = this.#options;
-    const known = (): LogReference | undefined => this.#configurations.get(memory.configured?.hash ?? "")?.successor;
-    if (memory.newest === undefined) throw new ServiceFailure("offline", "no head of the log is known yet");
-    if (known() !== undefined) return known();
-    const checkpoint = await client.checkpoint();
-    const { size } = this.#open(checkpoint);
-    const { bytes, path } = await this.#recordPart(size, size - 1);
-    const part = { checkpoint, record: encodeUnpadded(bytes), record_proof: encodePath(path) };
-    await this.#inOrder(async () => await this.#head(part));
-    return known();
   }
 
   /**

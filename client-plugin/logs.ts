@@ -139,9 +139,10 @@ export class Logs implements LogViews {
       return pinned === undefined ? undefined : await this.#missing(serverName, "log-gone", memory);
     checkKey(serverName, found, pinned);
     const known = current ?? (memory && this.#view(serverName, memory.wellKnown, memory));
-    const isAnother = pinned !== undefined && pinned !== found.log_key;
-    if (isAnother && !((await known?.leadsTo(found.log_key)) ?? (await this.#succeeds(found, pinned)))) {
-      return await this.#missing(serverName, "log-replaced", memory);
+    if (pinned !== undefined && pinned !== found.log_key) {
+      const leads = known === undefined ? "silent" : await known.leadsTo(found.log_key);
+      const follows = leads === "silent" ? await this.#succeeds(found, pinned) : leads;
+      if (follows !== true) return await this.#missing(serverName, "log-replaced", memory);
     }
     await storage.delete(missingName(serverName));
     return found;

@@ -402,6 +402,30 @@ describe("attacks on the log and its time", () => {
     world.stop();
   });
 
+  it("25: a new log, where the old one ends in a branch that its key has signed: proof of two histories", async () => {
+    const world = await started();
+    const end = world.log.fork();
+    await world.pass(5 * 60_000);
+    await world.ckv.refresh(ALICE);
+    const next = new TestLog({ number: 2, startMs: world.clock.now() });
+    next.reconfigure({ service_url: `${world.log.configuration.service_url}2` });
+    end.reconfigure({ successor: { origin: next.origin, log_key: next.vkey } });
+    while (end.size <= world.log.size) end.closeEpoch(world.clock.now() + end.size);
+    for (const userId of [ALICE, BOB]) next.swapPast(userId, world.log.versionsAt(userId, world.log.size - 1));
+    next.closeEpoch(world.clock.now() + 1);
+    const service = new FakeService(next);
+    service.before = end;
+    world.service.log = end;
+    world.otherwise = async (address, init) => {
+      const isNew = address.includes("/ckv2/") || address.includes("/.well-known/");
+      return await (isNew ? service : world.service).fetch(address.replace("/ckv2/", "/ckv/"), init);
+    };
+    await world.pass(2 * HOUR_MS);
+    assert.deepEqual(world.codes(), ["head-fork evidence"]);
+    assert.equal(verifyEvidence(world.warnings[0]?.evidence ?? "").code, "head-fork");
+    world.stop();
+  });
+
   it("25: a contact's new device in the very minute in which the log moves", async () => {
     const world = await started();
     await pin(world);
