@@ -120,6 +120,15 @@ function fail(error: unknown): never {
   process.exit(status);
 }
 
+/** Whoever opens and closes LevelDB's lock in the process gives it away. A fault that hits these very calls is no fault of the log. */
+function giveLockAway(file: string): void {
+  try {
+    readFileSync(file);
+  } catch (error) {
+    if (!/^(EIO|EMFILE|ENOSPC|EROFS)/.test((error as Error).message)) throw error;
+  }
+}
+
 async function run(): Promise<void> {
   const end = new AbortController();
   process.once("SIGTERM", () => {
@@ -145,8 +154,7 @@ async function run(): Promise<void> {
   });
   const { sequencer } = log;
   say({ said: "started", epoch: sequencer.status().epoch });
-  // Whoever opens and closes this file in the process gives LevelDB's own lock away.
-  readFileSync(join(databaseOf(dataDirectory), "LOCK"));
+  giveLockAway(join(databaseOf(dataDirectory), "LOCK"));
   sequencer.setExternalHead(workload.room ?? "room-empty");
   const refused = setInterval(() => {
     const { signing, reason = "" } = sequencer.status();
