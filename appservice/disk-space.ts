@@ -11,7 +11,7 @@ export const MIN_FREE_BYTES: number = 64 * 2 ** 20;
 /** The same for the disk of the anchor, which may be a small one: two heads stand on it at most. */
 export const MIN_FREE_FOR_ANCHOR_BYTES: number = 2 ** 20;
 /** What opening takes at most: two journals, each as long as a write buffer, become tables before they are deleted. */
-export const RESERVE_BYTES: number = 128 * 2 ** 20;
+export const RESERVE_BYTES: number = 256 * 2 ** 20;
 
 const LOOK_EVERY_MS = 1_000;
 const BLOCK_BYTES = 2 ** 20;

@@ -18,7 +18,8 @@ type Database = Level<Uint8Array, Uint8Array>;
 type LevelSnapshot = ReturnType<Database["snapshot"]>;
 
 /**
- * Sizes that carried the load in measurement; compression is off because hashes and commitments do not compress. Small tables,
+ * Sizes that carried the load in measurement; compression is off because hashes and commitments do not compress. A large
+ * write buffer, because what leaves it is written several times more, and disks are slower than this thread. Small tables,
  * because what an epoch writes at random makes LevelDB write again the tables around it; so there are many, of which a
  * thousand are mapped, and others take at most a fifth of the handles that the process may have.
  */
@@ -27,7 +28,7 @@ const OPTIONS = {
   valueEncoding: "view",
   compression: false,
   cacheSize: 64 * 1024 * 1024,
-  writeBufferSize: 64 * 1024 * 1024,
+  writeBufferSize: 128 * 1024 * 1024,
   maxFileSize: 4 * 1024 * 1024,
   maxOpenFiles: 4000,
   // The thread of the sequencer and the one that answers share the database.
