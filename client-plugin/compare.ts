@@ -37,19 +37,19 @@ export interface OwnIdentity {
   readonly deviceId: string;
   readonly deviceKey: Uint8Array;
   /** Absent while the account has no cross-signing. */
-  readonly masterKey: Uint8Array | undefined;
-  /** vkey of the own server's log; undefined: no log. */
-  readonly logKey: string | undefined;
+  readonly masterKey?: Uint8Array | undefined;
+  /** vkey of the own server's log; absent: no log. */
+  readonly logKey?: string | undefined;
   /** Whether this device holds the own identity as verified. */
   readonly verified: boolean;
 }
 
 /** A contact as the crypto store knows it. Keys are raw, 32 bytes. */
 export interface ContactIdentity {
-  readonly masterKey: Uint8Array | undefined;
+  readonly masterKey?: Uint8Array | undefined;
   readonly devices: readonly ContactDevice[];
-  /** vkey of the log pinned for the contact's server; undefined: no log. */
-  readonly logKey: string | undefined;
+  /** vkey of the log pinned for the contact's server; absent: no log. */
+  readonly logKey?: string | undefined;
 }
 
 export interface ContactDevice {
@@ -61,8 +61,8 @@ export interface ContactDevice {
 
 /** The contact's master key read again: from the crypto store, and from the newest entry where a log has one. */
 export interface MasterKeyReading {
-  readonly store: Uint8Array | undefined;
-  readonly entry: Uint8Array | undefined;
+  readonly store?: Uint8Array | undefined;
+  readonly entry?: Uint8Array | undefined;
 }
 
 /** Who sent an Olm-encrypted to-device message, as the crypto store attributes it, never as the content claims. */

@@ -104,12 +104,12 @@ describe("attacks by silence and nonsense", () => {
     world.client.update(world.alice);
     await world.pass(20_000);
     assert.deepEqual(world.codes(), ["changed-unchecked warning"]);
-    assert.equal(world.verdict().kind, "warning");
+    assert.equal(world.ckv.statusOf(ALICE).verdict.kind, "warning");
     world.log.setEntry(ALICE, world.alice.entry());
     world.epoch();
     world.service.down = false;
     await world.pass(60_000);
-    assert.equal(world.verdict().kind, "verified");
+    assert.equal(world.ckv.statusOf(ALICE).verdict.kind, "verified");
     assert.deepEqual(world.ckv.warnings(), []);
     assert.deepEqual(world.codes(), ["changed-unchecked warning"]);
     world.stop();
@@ -126,7 +126,7 @@ describe("attacks by silence and nonsense", () => {
     world.client.update(world.alice);
     world.service.down = false;
     for (let minute = 0; minute < 5; minute += 1) await world.pass(60_000);
-    assert.equal(world.verdict().kind, "warning");
+    assert.equal(world.ckv.statusOf(ALICE).verdict.kind, "warning");
     assert.ok(world.ckv.warnings().some(({ code }) => code === "changed-unchecked"));
     assert.ok(
       world.codes().some((code) => code.startsWith("key-never-logged")),

@@ -6,7 +6,7 @@
 import { randomBytes, randomInt } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { systemClock } from "../../client-plugin/clock.ts";
-import { consistencyPath, signedHead } from "../../client-plugin/heads.ts";
+import { consistencyPath, openHead } from "../../client-plugin/heads.ts";
 import { LogClient, ServiceFailure } from "../../client-plugin/log-client.ts";
 import { LogView } from "../../client-plugin/log-view.ts";
 import type { Looked } from "../../client-plugin/log-view.ts";
@@ -20,7 +20,6 @@ import { decodeUnpadded, encodeHex, utf8 } from "../../shared/encoding.ts";
 import { VerificationError } from "../../shared/errors.ts";
 import { parseLookupsAnswer, parseSessionAnswer } from "../../shared/messages.ts";
 import type { HeadPart, LookupsAnswer, UserPart } from "../../shared/messages.ts";
-import { openCheckpoint } from "../../shared/log/checkpoint.ts";
 import { MAX_LOOKUPS_PER_REQUEST } from "../../shared/parameters.ts";
 import { verifyHead } from "../../shared/proofs/head.ts";
 import type { VerifiedHead } from "../../shared/proofs/head.ts";
@@ -293,8 +292,7 @@ class Meter {
   }
 
   async #verifyHead(part: HeadPart): Promise<VerifiedHead> {
-    const read = (note: string): ReturnType<typeof signedHead> => signedHead(note, openCheckpoint(note, logKey));
-    const [older, newer] = [this.#newest ?? part, part].map(({ checkpoint }) => read(checkpoint));
+    const [older, newer] = [this.#newest ?? part, part].map(({ checkpoint }) => openHead(checkpoint, logKey));
     if (older === undefined || newer === undefined) throw new Error("two heads");
     const path = await consistencyPath(async (tile) => await this.#tile(tile), start.logKey, older, newer);
     const known = {
