@@ -22,6 +22,8 @@ interface Request {
 export class ProverPool {
   readonly #seed: Uint8Array;
   readonly #queue: Request[] = [];
+  /** Those in the queue, and those that a thread has. */
+  readonly #waiting = new Set<Request>();
   readonly #idle: Worker[] = [];
   readonly #all: Worker[] = [];
   #failure: Error | undefined;
@@ -35,7 +37,9 @@ export class ProverPool {
   prove(userId: string): Promise<VrfProof> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     const { promise, resolve, reject } = Promise.withResolvers<VrfProof>();
-    this.#queue.push({ userId, resolve, reject });
+    const request = { userId, resolve, reject };
+    this.#queue.push(request);
+    this.#waiting.add(request);
     if (this.#all.length < THREADS) this.#idle.push(this.#start());
     queueMicrotask(this.#dispatch.bind(this));
     return promise;
@@ -49,7 +53,9 @@ export class ProverPool {
     const worker = new Worker(THREAD, { workerData: this.#seed });
     worker.on("error", (error: Error) => {
       this.#failure = error;
-      for (const { reject } of this.#queue.splice(0)) reject(error);
+      for (const { reject } of this.#waiting) reject(error);
+      this.#waiting.clear();
+      this.#queue.length = 0;
     });
     this.#all.push(worker);
     return worker;
@@ -65,9 +71,13 @@ export class ProverPool {
 
   #send(worker: Worker, requests: readonly Request[]): void {
     worker.once("message", (proofs: Uint8Array) => {
-      requests.forEach(({ resolve }, i) => {
+      requests.forEach((request, i) => {
         const [start, end] = [PROVEN_BYTES * i, PROVEN_BYTES * (i + 1)];
-        resolve({ index: proofs.slice(start, start + HASH_BYTES), proof: proofs.slice(start + HASH_BYTES, end) });
+        this.#waiting.delete(request);
+        request.resolve({
+          index: proofs.slice(start, start + HASH_BYTES),
+          proof: proofs.slice(start + HASH_BYTES, end),
+        });
       });
       this.#idle.push(worker);
       this.#dispatch();

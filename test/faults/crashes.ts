@@ -150,7 +150,7 @@ async function crash(
 }
 
 /** A log that no fault has hit ends by itself and well. */
-function unexpectedEnd({ status, signal, complaints, ledger }: Life): Violation[] {
+export function unexpectedEnd({ status, signal, complaints, ledger }: Life): Violation[] {
   if (status === 0 && ledger.of("done").length > 0) return [];
   const failed = ledger.of("failed").at(-1)?.message ?? ledger.of("refused").at(-1)?.reason ?? complaints;
   return [{ kind: "other", what: `the log ended with ${signal ?? `status ${status}`}: ${failed.slice(0, 500)}` }];

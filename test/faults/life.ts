@@ -12,7 +12,7 @@ const CHILD = fileURLToPath(new URL("workload.ts", import.meta.url));
 /** Modules compiled once for all children: most of what a start costs. */
 const COMPILED = fileURLToPath(new URL("../../.cache/faults/compiled", import.meta.url));
 /** A life takes about a second, on a busy machine a minute. Longer means that it hangs. */
-const HANGS_AFTER_MS = 600_000;
+const HANGS_AFTER_MS = 240_000;
 /** Entries of one life, at most. */
 const ENTRIES_PER_LIFE = 10_000;
 

@@ -15,7 +15,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { makeScene, mustBeWhole } from "./crashes.ts";
+import { makeScene, mustBeWhole, unexpectedEnd } from "./crashes.ts";
 import type { Scene } from "./crashes.ts";
 import { examine } from "./examine.ts";
 import type { FaultLog } from "./fault-log.ts";
@@ -323,6 +323,8 @@ export function shortOfEverything(options: Options): Kind {
   const judge = async (log: FaultLog, lived: Life): Promise<Omit<CaseResult, "hits" | "what">> => {
     const failed = lived.ledger.of("failed").at(-1);
     const violations = failed === undefined ? [] : complaintsAbout(failed.message, failed.exitCode);
+    // Short of memory Node may abort. What hangs is killed, and that is no way to end.
+    if (lived.signal === "SIGKILL") violations.push(...unexpectedEnd(lived));
     const outcome = failed === undefined ? "unharmed" : "refused";
     const cause = failed === undefined ? {} : { cause: causeOf(failed.message) };
     return await wholeAgain({ outcome, violations, ...cause }, log);
