@@ -14,12 +14,14 @@ import { startForBench, submitSteadily } from "./updates.ts";
 
 const ENROLLED = 100;
 const WARM_UP_S = 5;
+const AT_REST_WITHIN_MS = 60_000;
 
 export async function measureLookups(log: OwnLog, users: number, seconds: number): Promise<readonly Figure[]> {
   const running = await startForBench(log, 10_000);
   const enrolled = await enrol(running);
   const service = await serveLookups(running);
   const askFor = (s: number): Promise<LookupLoad> => ask({ ...service, users, enrolled, seconds: s });
+  await atRest();
   const warm = await askFor(WARM_UP_S);
   const inProcess = await askDirectly(running, users);
   const before = process.cpuUsage();
@@ -51,6 +53,17 @@ export async function measureLookups(log: OwnLog, users: number, seconds: number
       atMost: true,
     },
   ];
+}
+
+/** Waits until the database has put in order what earlier measurements wrote: the writer is to be idle. */
+async function atRest(): Promise<void> {
+  const everyMs = 500;
+  for (let waited = 0; waited < AT_REST_WITHIN_MS; waited += everyMs) {
+    const before = process.cpuUsage();
+    await new Promise((resolve) => setTimeout(resolve, everyMs));
+    const { user, system } = process.cpuUsage(before);
+    if ((user + system) / 1_000 < everyMs / 20) return;
+  }
 }
 
 /** Users with keys and proofs of their own, beside those of the big log. */
