@@ -267,6 +267,7 @@ export class LogClient {
       if (!(error instanceof ServiceFailure)) throw error;
       if (error.reason === "refused-by-service") return undefined;
       this.#together = Math.max(2, this.#together >> 2);
+      // Who waits behind these would wait for the same.
       for (const { answer } of this.#asked.splice(0)) answer(Promise.reject(error));
       throw error;
     }

@@ -361,8 +361,8 @@ export class LogView {
     const head = this.#open(note);
     await this.#inOrder(async () => {
       const { memory } = this.#options;
-      if (memory.pending.some(({ checkpoint }) => checkpoint === note)) return;
-      memory.pending = [...memory.pending, head].slice(-MAX_PENDING_HEADS);
+      const others = memory.pending.filter(({ checkpoint }) => checkpoint !== note);
+      memory.pending = [...others, head].slice(-MAX_PENDING_HEADS);
       const newest = this.#newest();
       if (newest !== undefined) await this.#reconcilePending(newest);
       await this.#store();

@@ -92,11 +92,16 @@ export class Logs implements LogViews {
     return current !== undefined && isSame ? current : this.#view(serverName, wellKnown, memory);
   }
 
-  /** Whether the log that is found shows that the pinned one closed for it: for who can't ask that one any more. */
-  async #succeeds({ service_url: url, log_key: logKey }: WellKnown, pinned: string): Promise<boolean> {
+  /**
+   * Whether the log that is found shows that the pinned one closed for it: for who can't ask that one any more. The end is
+   * held against the head that is known: one before it, which nothing ties to it, is none. Throws `head-fork`.
+   */
+  async #succeeds({ service_url: url, log_key: logKey }: WellKnown, pinned: string, known?: LogView): Promise<boolean> {
     try {
       const part = await this.#clientOf(url).predecessor();
-      return openPredecessor(part, parseVkey(pinned), logKey).isFinal;
+      if (!openPredecessor(part, parseVkey(pinned), logKey).isFinal) return false;
+      await known?.takeHead(part.head.checkpoint);
+      return true;
     } catch (error) {
       if (error instanceof ServiceFailure || error instanceof VerificationError) return false;
       throw error;
@@ -141,7 +146,7 @@ export class Logs implements LogViews {
     const known = current ?? (memory && this.#view(serverName, memory.wellKnown, memory));
     if (pinned !== undefined && pinned !== found.log_key) {
       const leads = known === undefined ? "silent" : await known.leadsTo(found.log_key);
-      const follows = leads === "silent" ? await this.#succeeds(found, pinned) : leads;
+      const follows = leads === "silent" ? await this.#succeeds(found, pinned, known) : leads;
       if (follows !== true) return await this.#missing(serverName, "log-replaced", memory);
     }
     await storage.delete(missingName(serverName));

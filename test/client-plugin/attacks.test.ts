@@ -320,29 +320,43 @@ describe("attacks on the log and its time", () => {
     world.stop();
   });
 
-  /** A log that closes for another one, which has its histories and is served beside it. */
-  async function move(world: World): Promise<TestLog> {
+  /** A log that could take the place of the one there is: at another address, with its histories. */
+  function nextOf(world: World): TestLog {
     const next = new TestLog({ number: 2, startMs: world.clock.now() });
-    const url = `${world.log.configuration.service_url}2`;
-    next.reconfigure({ service_url: url });
-    world.log.reconfigure({ successor: { origin: next.origin, log_key: next.vkey } });
-    world.epoch();
+    next.reconfigure({ service_url: `${world.log.configuration.service_url}2` });
     for (const userId of [ALICE, BOB]) next.swapPast(userId, world.log.versionsAt(userId, world.log.size - 1));
     next.closeEpoch(world.clock.now() + 1);
+    return next;
+  }
+
+  /** From now on the server names the next log, which shows this end of the old one; that is served on, or silent. */
+  function serveNext(world: World, next: TestLog, end: TestLog | undefined, isSilent = false): void {
     const service = new FakeService(next);
+    service.before = end;
     world.otherwise = async (address, init) => {
-      if (!address.startsWith(url) && !address.includes("/.well-known/"))
-        return await world.service.fetch(address, init);
-      return await service.fetch(address.replace("/ckv2/", "/ckv/"), init);
+      const isNew = address.includes("/ckv2/") || address.includes("/.well-known/");
+      if (isSilent && !isNew) throw new TypeError("fetch failed");
+      return await (isNew ? service : world.service).fetch(address.replace("/ckv2/", "/ckv/"), init);
     };
-    await Promise.resolve();
+  }
+
+  function nameSuccessor(log: TestLog, next: TestLog): void {
+    log.reconfigure({ successor: { origin: next.origin, log_key: next.vkey } });
+  }
+
+  /** A log that closes for another one, which is served beside it. */
+  function move(world: World): TestLog {
+    const next = nextOf(world);
+    nameSuccessor(world.log, next);
+    world.epoch();
+    serveNext(world, next, undefined);
     return next;
   }
 
   it("25: a proper successor, for a client that has not seen the final epoch", async () => {
     const world = await started();
     world.ckv.stop();
-    const next = await move(world);
+    const next = move(world);
     await world.clock.advance(HOUR_MS);
     next.closeEpoch(world.clock.now());
     await world.start();
@@ -358,19 +372,10 @@ describe("attacks on the log and its time", () => {
     it(`25: ${name}`, async () => {
       const world = await started();
       world.ckv.stop();
-      const next = new TestLog({ number: 2, startMs: world.clock.now() });
-      next.reconfigure({ service_url: `${world.log.configuration.service_url}2` });
-      if (names) world.log.reconfigure({ successor: { origin: next.origin, log_key: next.vkey } });
+      const next = nextOf(world);
+      if (names) nameSuccessor(world.log, next);
       world.epoch();
-      for (const userId of [ALICE, BOB]) next.swapPast(userId, world.log.versionsAt(userId, world.log.size - 1));
-      next.closeEpoch(world.clock.now() + 1);
-      const service = new FakeService(next);
-      service.before = world.log;
-      world.otherwise = async (address, init) => {
-        const isNew = address.includes("/ckv2/") || address.includes("/.well-known/");
-        if (!isNew) throw new TypeError("fetch failed");
-        return await service.fetch(address.replace("/ckv2/", "/ckv/"), init);
-      };
+      serveNext(world, next, world.log, true);
       await world.start();
       for (let hour = 0; hour < 14; hour += 1) {
         await world.clock.advance(HOUR_MS);
@@ -383,54 +388,49 @@ describe("attacks on the log and its time", () => {
 
   it("25: a new log that shows the end of an old one which goes on", async () => {
     const world = await started();
-    const next = new TestLog({ number: 2, startMs: world.clock.now() });
-    next.reconfigure({ service_url: `${world.log.configuration.service_url}2` });
+    const next = nextOf(world);
     const end = world.log.fork();
-    end.reconfigure({ successor: { origin: next.origin, log_key: next.vkey } });
+    nameSuccessor(end, next);
     end.closeEpoch(world.clock.now());
-    for (const userId of [ALICE, BOB]) next.swapPast(userId, world.log.versionsAt(userId, world.log.size - 1));
-    next.closeEpoch(world.clock.now() + 1);
-    const service = new FakeService(next);
-    service.before = end;
-    world.otherwise = async (address, init) => {
-      const isNew = address.includes("/ckv2/") || address.includes("/.well-known/");
-      return await (isNew ? service : world.service).fetch(address.replace("/ckv2/", "/ckv/"), init);
-    };
+    serveNext(world, next, end);
     await world.pass(14 * HOUR_MS);
     await world.ckv.refresh(ALICE);
     assert.deepEqual(world.codes(), ["log-replaced warning"]);
     world.stop();
   });
 
-  it("25: a new log, where the old one ends in a branch that its key has signed: proof of two histories", async () => {
-    const world = await started();
-    const end = world.log.fork();
-    await world.pass(5 * 60_000);
-    await world.ckv.refresh(ALICE);
-    const next = new TestLog({ number: 2, startMs: world.clock.now() });
-    next.reconfigure({ service_url: `${world.log.configuration.service_url}2` });
-    end.reconfigure({ successor: { origin: next.origin, log_key: next.vkey } });
-    while (end.size <= world.log.size) end.closeEpoch(world.clock.now() + end.size);
-    for (const userId of [ALICE, BOB]) next.swapPast(userId, world.log.versionsAt(userId, world.log.size - 1));
-    next.closeEpoch(world.clock.now() + 1);
-    const service = new FakeService(next);
-    service.before = end;
-    world.service.log = end;
-    world.otherwise = async (address, init) => {
-      const isNew = address.includes("/ckv2/") || address.includes("/.well-known/");
-      return await (isNew ? service : world.service).fetch(address.replace("/ckv2/", "/ckv/"), init);
-    };
-    await world.pass(2 * HOUR_MS);
-    assert.deepEqual(world.codes(), ["head-fork evidence"]);
-    assert.equal(verifyEvidence(world.warnings[0]?.evidence ?? "").code, "head-fork");
-    world.stop();
-  });
+  for (const [name, isSilent, growth, hours, codes] of [
+    ["an old one that ends in a branch: proof of two histories", false, 1, 2, ["head-fork evidence"]],
+    ["a silent old one whose end is of the size of a head that is known: proof", true, 0, 2, ["head-fork evidence"]],
+    ["a silent old one whose end lies before the head that is known", true, -1, 14, ["log-replaced warning"]],
+  ] as const)
+    it(`25: a new log, and ${name}`, async () => {
+      const world = await started();
+      const end = world.log.fork();
+      await world.pass(15 * 60_000);
+      await world.ckv.refresh(ALICE);
+      const next = nextOf(world);
+      nameSuccessor(end, next);
+      while (end.size < world.log.size + growth) end.closeEpoch(world.clock.now() + end.size);
+      if (!isSilent) world.service.log = end;
+      serveNext(world, next, end, isSilent);
+      for (let hour = 0; hour < hours; hour += 1) {
+        await world.clock.advance(HOUR_MS);
+        next.closeEpoch(world.clock.now());
+      }
+      await world.ckv.refresh(ALICE);
+      assert.deepEqual(world.codes(), codes);
+      for (const { evidence } of world.warnings) {
+        if (evidence !== undefined) assert.equal(verifyEvidence(evidence).code, "head-fork");
+      }
+      world.stop();
+    });
 
   it("25: a contact's new device in the very minute in which the log moves", async () => {
     const world = await started();
     await pin(world);
     await world.pass(MINUTE_MS);
-    const next = await move(world);
+    const next = move(world);
     world.alice.devices.set("ALAPTOP", {});
     next.setEntry(ALICE, world.alice.entry());
     next.closeEpoch(world.clock.now() + 2);
