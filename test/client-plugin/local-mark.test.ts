@@ -116,7 +116,8 @@ describe("the local mark of a warning", () => {
     });
     assert.deepEqual(marks(), [`~ckv-${id}`]);
     assert.ok(sent.some((request) => request.includes("/send/m.room.encrypted/")));
-    assert.ok(!sent.some((request) => request.includes("ckv")));
+    // Every name and id of ours has one of these; without the sign before it, "ckv" now and then stands in a ciphertext.
+    assert.ok(!sent.some((request) => /[~-]ckv/.test(request)));
     const mark = bob.matrix.getRoom(roomId)?.findEventById(`~ckv-${id}`);
     assert.ok(mark);
     assert.match(String(mark.getContent()["body"]), /digital identity/);
