@@ -5,6 +5,7 @@ import { proveInclusion } from "../shared/merkle/inclusion.ts";
 import { LOG_DOMAINS } from "../shared/merkle/tree.ts";
 import type { HeadPart } from "../shared/messages.ts";
 import { base64, pathBase64 } from "./base64.ts";
+import { asciiJson } from "./lookup-text.ts";
 import { logHashes } from "./store/log-nodes.ts";
 import { readMap, readSettledMap, TileCache } from "./store/map-reader.ts";
 import type { MapReader } from "./store/map-reader.ts";
@@ -58,7 +59,7 @@ export class Bundle {
   readonly map: MapReader;
   readonly settledMap: MapReader;
   readonly head: HeadPart;
-  /** The JSON text of `head`. */
+  /** The JSON text of `head`, in ASCII. */
   readonly headText: string;
   readonly #shared: SharedSnapshot;
 
@@ -75,7 +76,7 @@ export class Bundle {
     this.settledMap = this.mapAt(stored.settlingEpoch);
     const path = proveInclusion(LOG_DOMAINS, logHashes(this.reads), head.epoch, head.epoch + 1);
     this.head = { checkpoint: head.note, record: base64(stored.record), record_proof: pathBase64(path) };
-    this.headText = JSON.stringify(this.head);
+    this.headText = asciiJson(this.head);
   }
 
   /** Takes a snapshot, which must be of this epoch: the next is committed only later. `held` is released with it. */

@@ -230,8 +230,19 @@ function send(response: ServerResponse, { status, type, body, cache, retryAfterS
     "cache-control": cache === "immutable" ? "public, max-age=31536000, immutable" : "no-store",
   };
   if (retryAfterS !== undefined) headers["retry-after"] = `${retryAfterS}`;
+  response.writeHead(status ?? 200, headers);
+  waiting.push({ response, body });
+  if (waiting.length === 1) setImmediate(sendWaiting);
+}
+
+/** Answers of this turn. They leave together: each that leaves alone wakes somebody, which takes longer than to send it. */
+let waiting: { readonly response: ServerResponse; readonly body: Answer["body"] }[] = [];
+
+function sendWaiting(): void {
+  const answers = waiting;
+  waiting = [];
   // A text goes out in one piece with the headers; bytes would be a second one.
-  response.writeHead(status ?? 200, headers).end(body);
+  for (const { response, body } of answers) response.end(body);
 }
 
 interface RetryAfter {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { request as httpRequest, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import { connect, type AddressInfo } from "node:net";
+import { text } from "node:stream/consumers";
 import { ApiError } from "../../appservice/api-error.ts";
 import { ROUTES, type Api } from "../../appservice/api-routes.ts";
 import { createApiServer } from "../../appservice/http-api.ts";
@@ -101,6 +102,28 @@ describe("http-api", () => {
       assert.deepEqual(await response.json(), { looked: "@bob:example.org" }, path);
       assert.equal((await post(path, { user_id: "@bob:example.org" }, {})).status, 401);
     }
+  });
+
+  it("answers each that asks at once, and a connection in the order in which it asked", async () => {
+    const users = Array.from({ length: 40 }, (_, i) => `@${i}:example.org`);
+    const answers = users.map(async (user_id): Promise<unknown> => {
+      return (await post("/v1/lookup", { user_id })).json();
+    });
+    assert.deepEqual(
+      await Promise.all(answers),
+      users.map((looked) => ({ looked })),
+    );
+    const socket = connect(Number(new URL(url).port), "127.0.0.1");
+    const ask = (user: string): string => {
+      const body = JSON.stringify({ user_id: user });
+      return `POST /v1/lookup HTTP/1.1\r\nhost: x\r\nauthorization: Bearer good\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
+    };
+    socket.end(users.map(ask).join("") + "GET /v1/nothing HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    const looked = (await text(socket)).matchAll(/"looked":"([^"]+)"|"code":"([^"]+)"/g);
+    assert.deepEqual(
+      Array.from(looked, ([, user, code]) => user ?? code),
+      [...users, "not-found"],
+    );
   });
 
   it("takes the address of who asks from a proxy on this machine", async () => {

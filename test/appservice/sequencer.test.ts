@@ -139,7 +139,8 @@ class Inspector {
     const { directory } = this.running;
     const text = await directory.lookup(userId);
     const { head: part, users } = await directory.lookups([userId]);
-    assert.equal(text, JSON.stringify({ head: part, user: users[userId] }));
+    assert.deepEqual(JSON.parse(text), { head: part, user: users[userId] });
+    assert.equal(Buffer.byteLength(text), text.length, "wide characters");
     const answer: LookupAnswer = parseLookupAnswer(JSON.parse(text));
     const records = await directory.settlingRecords(answer.user.settling.epoch, head.checkpoint.size);
     const settling = verifySettlingRecords(head, answer.user.settling.epoch, records!);
