@@ -1,47 +1,21 @@
 import { SETTLED_TILE_KIND } from "./store/map-tiles.ts";
-import type { KeyValue, Reads, Store } from "./store/store.ts";
-
-const MAX_FETCHED = 50_000;
+import type { KeyValue, Reads } from "./store/store.ts";
 
 /**
  * Reads that already see what built epochs will write, so that one epoch is built while the one before is on its way to
  * disk. If that write fails the process ends, and with it everything built on it.
  */
 export class InFlightReads implements Reads {
-  readonly #reads: Reads & Pick<Store, "getMany">;
+  readonly #reads: Reads;
   /** Written by `add`; the newest value of a key wins. */
   readonly #values = new Map<string, Uint8Array>();
-  /** Values for the next `get`. Written by `fetch`. */
-  readonly #fetched = new Map<string, Uint8Array>();
 
-  constructor(reads: Reads & Pick<Store, "getMany">) {
+  constructor(reads: Reads) {
     this.#reads = reads;
   }
 
   get(key: Uint8Array): Uint8Array | undefined {
-    const name = nameOf(key);
-    return this.#values.get(name) ?? this.#takeFetched(name) ?? this.#reads.get(key);
-  }
-
-  /**
-   * Reads keys beside this thread, for the next `get` of each. They must be keys whose value never changes once it is
-   * there. Resolves with the values.
-   */
-  async fetch(keys: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]> {
-    if (this.#reads.getMany === undefined) return keys.map(() => undefined);
-    const values = await this.#reads.getMany(keys);
-    // What was fetched for a change that was refused is never asked for.
-    if (this.#fetched.size > MAX_FETCHED) this.#fetched.clear();
-    values.forEach((value, i) => {
-      if (value !== undefined) this.#fetched.set(nameOf(keys[i] as Uint8Array), value);
-    });
-    return values;
-  }
-
-  #takeFetched(name: string): Uint8Array | undefined {
-    const value = this.#fetched.get(name);
-    if (value !== undefined) this.#fetched.delete(name);
-    return value;
+    return this.#values.get(nameOf(key)) ?? this.#reads.get(key);
   }
 
   range(from: Uint8Array, to: Uint8Array, limit: number): Promise<readonly KeyValue[]> {

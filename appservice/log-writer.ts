@@ -25,11 +25,11 @@ import type { IndexProver } from "./native-vrf.ts";
 import { PendingChanges } from "./pending.ts";
 import type { MergedState, PendingVersion } from "./pending.ts";
 import { encodePending, parsePending } from "./promises.ts";
+import type { ReadBefore } from "./read-ahead.ts";
 import { check, secondRoot } from "./second-path.ts";
 import type { Anchor } from "./store/anchor.ts";
 import { eachInRange } from "./store/level-store.ts";
 import { appendToTip, EMPTY_TIP, HistoryReader, rootOfTip } from "./store/histories.ts";
-import { tileKey } from "./store/map-tiles.ts";
 import type { TopChanges } from "./store/map-top.ts";
 import {
   acknowledgementKey,
@@ -169,27 +169,6 @@ export class LogWriter {
     );
   }
 
-  /**
-   * Reads what taking a change of each of these users needs, beside this thread. It changes nothing but how long `take`
-   * needs.
-   */
-  async readAhead(userIds: readonly string[]): Promise<void> {
-    const { store } = this.#parts;
-    if (store.getMany === undefined) return;
-    const unknown = userIds.filter((userId) => this.#pending.merged(userId) === undefined);
-    const users = await this.#reads.fetch(unknown.map(userKey));
-    const indices = users.filter((user) => user !== undefined).map((user) => parseUser(user).index);
-    const { map } = this.#builder;
-    const places = indices.map((index) => map.missingBelow(index)).filter((place) => place !== undefined);
-    const tiles = await store.getMany(places.map(tileKey));
-    places.forEach((place, i) => {
-      const tile = tiles[i];
-      if (tile !== undefined) map.load(place, tile);
-    });
-    const leaves = indices.map((index) => map.findLoaded(index)).filter((leaf) => leaf !== undefined);
-    await this.#reads.fetch(leaves.map(({ position, n }) => versionKey(position, n)));
-  }
-
   /** Takes a proof for the first change of a user. */
   prepare(userId: string, proof: VrfProof): void {
     this.#prepared.set(userId, proof);
@@ -203,9 +182,12 @@ export class LogWriter {
     return this.#take(this.#merged(userId) ?? this.#proveNew(userId), { number: undefined, userId, entry, observedMs });
   }
 
-  /** As `submit`, for a change with a number; undefined if the user is new and `prepare` has not brought its proof yet. */
-  take(change: NumberedChange): TakenChange | undefined {
-    const merged = this.#merged(change.userId);
+  /**
+   * As `submit`, for a change with a number; undefined if the user is new and `prepare` has not brought its proof yet.
+   * `read`: what was read for it before.
+   */
+  take(change: NumberedChange, read: ReadBefore): TakenChange | undefined {
+    const merged = this.#merged(change.userId, read);
     return merged === undefined ? undefined : this.#take(merged, change);
   }
 
@@ -386,18 +368,26 @@ export class LogWriter {
     return this.#parts.store.get(key) === undefined ? [{ key, value: utf8(text) }] : [];
   }
 
-  /** What the log has of a user after the newest epoch built; undefined if it is new and its proof not there. */
-  #merged(userId: string): MergedState | undefined {
+  /**
+   * What the log has of a user after the newest epoch built; undefined if it is new and its proof not there. Of what was
+   * `read` before, a user's record never changes, a tile is taken by its hash, and a version by the leaf that names it.
+   */
+  #merged(userId: string, read: ReadBefore = {}): MergedState | undefined {
     const waiting = this.#pending.merged(userId);
     if (waiting !== undefined) return waiting;
     const prepared = this.#prepared.get(userId);
     if (prepared !== undefined) return this.#newState(userId, prepared);
-    const stored = this.#reads.get(userKey(userId));
+    const stored = read.user ?? this.#reads.get(userKey(userId));
     if (stored === undefined) return undefined;
     const { index, vrfProof } = parseUser(stored);
-    const leaf = this.#builder.map.find(index);
+    const { map } = this.#builder;
+    if (read.tile !== undefined) map.load(index, read.tile);
+    const leaf = map.find(index);
     if (leaf === undefined) throw new IntegrityError(`the map has no leaf for index ${encodeUnpadded(index)}`);
-    const version = parseVersion(getReferenced(this.#reads, versionKey(leaf.position, leaf.n), "a version"));
+    const isNewest = read.version?.position === leaf.position && read.version.n === leaf.n;
+    const version = parseVersion(
+      isNewest ? read.version.bytes : getReferenced(this.#reads, versionKey(leaf.position, leaf.n), "a version"),
+    );
     if (version === undefined) return this.#mergedWithoutContent(userId, index, vrfProof, leaf);
     const tip = appendToTip(version.before, version.commitment, leaf.position);
     checkRoot(rootOfTip(tip), leaf.historyRoot);

@@ -4,6 +4,7 @@ import { LOG_DOMAINS } from "../shared/merkle/tree.ts";
 import { Bundle } from "./bundle.ts";
 import type { Directory } from "./directory.ts";
 import type { EpochMessage, MergedChanges, OpenedLog } from "./sequencer-messages.ts";
+import type { MapReader } from "./store/map-reader.ts";
 import { ReaderTops } from "./store/map-top.ts";
 import { logHashes } from "./store/log-nodes.ts";
 import { encodeHead, parseHead, PUBLISHED_KEY } from "./store/records.ts";
@@ -81,6 +82,11 @@ export class Publication {
 
   get newestEpoch(): number {
     return this.#newest.epoch;
+  }
+
+  /** The map of the newest committed epoch, until the next comes. */
+  get newestMap(): MapReader {
+    return this.#newest.map;
   }
 
   /** Takes the snapshot of a committed epoch. On return the next may be committed. */

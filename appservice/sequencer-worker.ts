@@ -11,6 +11,7 @@ import type {
   Call,
   Failure,
   FromSequencer,
+  RecordsRead,
   SequencerCalls,
   SequencerStart,
   SubmittedChanges,
@@ -18,6 +19,8 @@ import type {
 } from "./sequencer-messages.ts";
 import { ProverPool } from "./prover-pool.ts";
 import { prune } from "./pruning.ts";
+import { readBefore } from "./read-ahead.ts";
+import type { ReadBefore } from "./read-ahead.ts";
 
 type Change = NumberedChange & { readonly number: number };
 
@@ -26,8 +29,9 @@ interface ChangesInWork {
   readonly kind: "changes";
   readonly submitted: SubmittedChanges;
   done: number;
-  /** Whether what they need was read. */
+  /** Whether what they need was read, and that, unless it could not be. */
   isReady: boolean;
+  read: RecordsRead | undefined;
 }
 
 /** Changes taken before others have their turn. */
@@ -130,23 +134,24 @@ class SequencerThread {
 
   receive(message: ToSequencer): void {
     if (message.kind === "taken") this.#handOver.taken();
+    else if (message.kind === "read") this.#takeRead(message.first, message.records);
     // What an epoch merges is what was taken before it closes: it need not wait for changes that came since.
     else if (message.kind === "call" && message.call.name === "closeEpoch") void this.#answer(message.call);
     else {
-      this.#inbox.push(message.kind === "call" ? message : this.#begin(message.submitted));
+      const { kind } = message;
+      this.#inbox.push(
+        kind === "call" ? message : { kind, submitted: message.submitted, done: 0, isReady: false, read: undefined },
+      );
       this.#workSoon();
     }
   }
 
-  #begin(submitted: SubmittedChanges): ChangesInWork {
-    const changes: ChangesInWork = { kind: "changes", submitted, done: 0, isReady: false };
-    const ready = (): void => {
-      changes.isReady = true;
-      this.#workSoon();
-    };
-    // Whatever is wrong with what is stored comes up again, and is told, when the changes are taken.
-    this.#writer.readAhead(submitted.userIds).then(ready, ready);
-    return changes;
+  #takeRead(first: number, records: RecordsRead | undefined): void {
+    const changes = this.#inbox.find((each) => each.kind === "changes" && each.submitted.first === first);
+    if (changes?.kind !== "changes") return;
+    changes.isReady = true;
+    changes.read = records;
+    this.#workSoon();
   }
 
   #workSoon(): void {
@@ -209,17 +214,21 @@ class SequencerThread {
       const i = changes.done;
       // A copy: what waits for long must not hold the entries of all others.
       const entry = Buffer.from(entries.subarray(i === 0 ? 0 : ends[i - 1], ends[i]));
-      this.#submit({ number: first + i, userId: userIds[i] as string, entry, observedMs: observedMs[i] as number });
+      const read = changes.read === undefined ? {} : readBefore(changes.read, i);
+      this.#submit(
+        { number: first + i, userId: userIds[i] as string, entry, observedMs: observedMs[i] as number },
+        read,
+      );
     }
   }
 
   /** Changes of one user are taken in the order in which they came: all that wait for its proof go on in one turn. */
-  #submit(change: Change): void {
+  #submit(change: Change, read: ReadBefore): void {
     const proving = this.#proving.get(change.userId);
-    if (proving === undefined && this.#take(change)) return;
+    if (proving === undefined && this.#take(change, read)) return;
     const proved = proving ?? this.#prove(change.userId);
     proved.then(
-      () => this.#take(change),
+      () => this.#take(change, {}),
       (error: unknown) => {
         this.#refuse(change, error);
       },
@@ -238,9 +247,9 @@ class SequencerThread {
   }
 
   /** False if the user is new and its index not proven yet. */
-  #take(change: Change): boolean {
+  #take(change: Change, read: ReadBefore): boolean {
     try {
-      const taken = this.#writer.take(change);
+      const taken = this.#writer.take(change, read);
       if (taken === undefined) return false;
       const { version, mergedIn: epoch } = taken;
       if (epoch !== undefined) this.#say({ kind: "known", known: { change: change.number, version, epoch } });

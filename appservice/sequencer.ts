@@ -14,7 +14,9 @@ import type { LogKeys } from "./log-settings.ts";
 import { indexProver } from "./native-vrf.ts";
 import { Publication } from "./publication.ts";
 import type { Cosign, PublishedHead } from "./publication.ts";
+import { readAhead } from "./read-ahead.ts";
 import { SequencerThread } from "./sequencer-thread.ts";
+import type { ThreadEvents } from "./sequencer-thread.ts";
 import type { ConfigurationSettings, OpenedLog } from "./sequencer-messages.ts";
 import { closedEntry } from "../shared/directory/entry.ts";
 import type { LogReference } from "../shared/directory/configuration.ts";
@@ -206,7 +208,7 @@ export class Sequencer {
     this.#timer = new EpochTimer(options.clock, times, (nowMs) => this.#closeEpoch(nowMs));
     this.#reason = opened.refusal ?? (configuration.successor === undefined ? AWAITING_ROOM : CLOSED);
     this.#refused = this.#reason !== AWAITING_ROOM;
-    thread.listen({
+    const events: ThreadEvents = {
       epoch: (epoch) => {
         publication.take(epoch);
         thread.taken(epoch.epoch);
@@ -223,7 +225,8 @@ export class Sequencer {
       full: () => {
         this.#timer.closeNow();
       },
-    });
+    };
+    thread.listen(events, (userIds) => readAhead(parts.store, publication.newestMap, userIds));
     this.#finished = Promise.race([thread.finished, publication.failed]).catch((error: unknown) => {
       throw judge(error);
     });

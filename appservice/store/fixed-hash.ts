@@ -4,7 +4,7 @@
  * hash. Same results as the core; here a hash is eight 32-bit words in an `Int32Array`.
  */
 
-import { compressBlock, hashPair, INITIAL } from "./unrolled-sha256.ts";
+import { compressBlock, hashLeafWords, hashPair, INITIAL } from "./unrolled-sha256.ts";
 
 /** Words in a hash. */
 export const HASH_WORDS = 8;
@@ -19,6 +19,7 @@ const HISTORY_NODE = 0x05;
 /** Used by one call at a time: each runs to its end. */
 const state = new Int32Array(HASH_WORDS);
 const block = new Int32Array(16);
+const leafWords = new Int32Array(19);
 const pair = new Int32Array(2 * HASH_WORDS);
 
 /** Writes the hash of a node of the map over two hashes; each `at` counts words, `words` and `out` may be the same. */
@@ -28,18 +29,10 @@ export function hashNode(words: Int32Array, left: number, right: number, out: In
 
 /** Writes the hash of a leaf of the map from its 72 bytes of content, from `at` on in `bytes`. */
 export function hashLeaf(bytes: Uint8Array, at: number, out: Int32Array, outAt: number): void {
-  state.set(INITIAL);
-  block[0] = (MAP_LEAF << 24) | (wordAt(bytes, at) >>> 8);
-  for (let i = 1; i < 16; i++) block[i] = wordAt(bytes, at + 4 * i - 1);
-  compressBlock(state, block, 0);
-  // The rest, then padding and length.
-  block.fill(0);
-  block[0] = wordAt(bytes, at + 63);
-  block[1] = wordAt(bytes, at + 67);
-  block[2] = ((bytes[at + 71] as number) << 24) | 0x80_00_00;
-  block[15] = (1 + LEAF_CONTENT_BYTES) * 8;
-  compressBlock(state, block, 0);
-  out.set(state, outAt);
+  leafWords[0] = (MAP_LEAF << 24) | (wordAt(bytes, at) >>> 8);
+  for (let i = 1; i < 18; i++) leafWords[i] = wordAt(bytes, at + 4 * i - 1);
+  leafWords[18] = (bytes[at + 71] as number) << 24;
+  hashLeafWords(leafWords, out, outAt);
 }
 
 /** The hash of a node of a history over two hashes of 32 bytes. */

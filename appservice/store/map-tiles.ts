@@ -126,13 +126,14 @@ export class Tile {
   setNone(slot: number): void {
     this.kinds[slot] = NONE;
     this.leaves[slot] = undefined;
-    this.hashes.fill(0, slot * HASH_WORDS, (slot + 1) * HASH_WORDS);
+    // Eight words are written sooner than the call of a method that writes them.
+    for (let i = slot * HASH_WORDS; i < (slot + 1) * HASH_WORDS; i++) this.hashes[i] = 0;
   }
 
   setLink(slot: number, hashes: Int32Array, at: number): void {
     this.kinds[slot] = LINK;
     this.leaves[slot] = undefined;
-    this.hashes.set(hashes.subarray(at, at + HASH_WORDS), slot * HASH_WORDS);
+    for (let i = 0; i < HASH_WORDS; i++) this.hashes[slot * HASH_WORDS + i] = hashes[at + i] as number;
   }
 
   /** Turns a leaf into a node with that leaf below it. Only above the edge. */
@@ -254,6 +255,20 @@ function encodeNode(tile: Tile, slot: number, start: number): number {
 export function ageOfTile(bytes: Uint8Array): { readonly writtenIn: number; readonly copiedIn: number } {
   if (bytes.length < HEADER_BYTES) throw new IntegrityError("a tile of the map can't be read");
   return { writtenIn: readU64(bytes, 0), copiedIn: readU64(bytes, 8) };
+}
+
+/** The leaf of an index in the stored form of a tile, whose hashes are not looked at; undefined if it is not there. */
+export function leafInStored(bytes: Uint8Array, index: Hash): StoredLeaf | undefined {
+  for (let at = HEADER_BYTES; at < bytes.length; at++) {
+    const kind = bytes[at];
+    if (kind === LINK) at += 4 * HASH_WORDS;
+    if (kind !== LEAF) continue;
+    if (at + LEAF_BYTES >= bytes.length) break;
+    const leaf = new Uint8Array(bytes.buffer, bytes.byteOffset + at + 1, LEAF_BYTES);
+    if (sameIndex(leaf, index)) return parseLeaf(leaf);
+    at += LEAF_BYTES;
+  }
+  return undefined;
 }
 
 /** A tile from its stored form, all hashes computed. `spare`: a tile nobody uses, whose memory it takes. */

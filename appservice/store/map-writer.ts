@@ -127,14 +127,6 @@ export class MapWriter {
     return this.#findBelow(this.#first(), index);
   }
 
-  /** As `find`, of what is in memory. */
-  findLoaded(index: Hash): StoredLeaf | undefined {
-    const tile = this.#lastInTop(index);
-    const slot = tile.slotOf(index);
-    const isMissing = tile.kinds[slot] === LINK && !this.#isLoaded(nameBelow(tile, slot));
-    return isMissing ? undefined : this.#findBelow(tile, index);
-  }
-
   #findBelow(first: Tile, index: Hash): StoredLeaf | undefined {
     let tile = first;
     let slot = tile.slotOf(index);
@@ -146,27 +138,16 @@ export class MapWriter {
     return leaf === undefined ? undefined : parseLeaf(leaf);
   }
 
-  /** Where the tile below the top stands that the walk towards an index needs, if it is not in memory. */
-  missingBelow(index: Hash): TilePlace | undefined {
+  /** Takes the stored form of the tile below the top towards an index, unless it has changed since it was read. */
+  load(index: Hash, stored: Uint8Array): void {
     const tile = this.#lastInTop(index);
     const slot = tile.slotOf(index);
-    if (tile.kinds[slot] !== LINK || this.#isLoaded(nameBelow(tile, slot))) return undefined;
-    return { prefix: tile.childPrefix(slot), depth: TOP_DEPTH };
-  }
-
-  /** Takes the stored form of such a tile, unless it has changed since it was read. */
-  load(place: TilePlace, stored: Uint8Array): void {
-    const tile = this.#lastInTop(place.prefix);
-    const slot = tile.slotOf(place.prefix);
-    if (tile.kinds[slot] !== LINK || this.#isLoaded(nameBelow(tile, slot))) return;
-    const child = this.#parse(place, stored);
-    if (sameHash(child.hashes, HASH_WORDS, tile.hashes, slot * HASH_WORDS))
-      this.#young.set(nameBelow(tile, slot), child);
+    if (tile.kinds[slot] !== LINK) return;
+    const name = nameBelow(tile, slot);
+    if (this.#young.has(name) || this.#old.has(name)) return;
+    const child = this.#parse({ prefix: tile.childPrefix(slot), depth: TOP_DEPTH }, stored);
+    if (sameHash(child.hashes, HASH_WORDS, tile.hashes, slot * HASH_WORDS)) this.#young.set(name, child);
     else this.#spare.push(child);
-  }
-
-  #isLoaded(name: string | number): boolean {
-    return this.#young.has(name) || this.#old.has(name);
   }
 
   /** The tile in which the walk towards an index leaves the top, or ends before. */

@@ -11,6 +11,7 @@ import { readMap, readSettledMap, TileCache } from "../../../appservice/store/ma
 import type { MapReader } from "../../../appservice/store/map-reader.ts";
 import { changeTop } from "../../../appservice/store/map-top.ts";
 import type { Top } from "../../../appservice/store/map-top.ts";
+import { leafInStored, prefixOf, tileKey, TOP_DEPTH } from "../../../appservice/store/map-tiles.ts";
 import type { StoredLeaf } from "../../../appservice/store/map-tiles.ts";
 import { MapWriter } from "../../../appservice/store/map-writer.ts";
 import { positionOf } from "../../../appservice/store/records.ts";
@@ -32,13 +33,13 @@ function dice(seed: string): (bound: number) => number {
   };
 }
 
-/** Indices that share long prefixes, so that few of them reach deep tiles. */
+/** Indices that share long prefixes, many of them just those that lead below the top, so that few reach deep tiles. */
 function crowdedIndices(count: number, roll: (bound: number) => number): Hash[] {
   const indices: Hash[] = [];
   for (let i = 0; i < count; i++) {
     const index = sha256(utf8(`index ${roll(1 << 30)}`));
     const neighbour = indices[roll(indices.length + 1)];
-    const [shared, all] = [roll(256), roll(3) > 0];
+    const [shared, all] = [roll(3) === 0 ? TOP_DEPTH + roll(6) : roll(256), roll(3) > 0];
     if (neighbour !== undefined && all) {
       for (let bit = 0; bit < shared; bit++) {
         const mask = 0x80 >> (bit & 7);
@@ -57,6 +58,8 @@ class TwoMaps {
   readonly #tips = new Map<string, Tip>();
   readonly #directory: string;
   readonly #cache = new TileCache(50);
+  /** Leaves that `readTile` found, by where they stood. */
+  readonly found = { top: 0, tile: 0 };
   epoch = 0;
   #settledBefore = 0;
   /** As readers have it: all of it at the start, then what each epoch changed. */
@@ -109,6 +112,19 @@ class TwoMaps {
     this.#top = changeTop([], this.writer.packedTop());
   }
 
+  /** Keeps the stored tile below the top towards an index, if there is one, and looks for its leaf in it. */
+  readTile(index: Hash, tiles: Map<Hash, Uint8Array>): void {
+    const tile = this.store.get(tileKey({ prefix: prefixOf(index, TOP_DEPTH), depth: TOP_DEPTH }));
+    const reader = readMap(this.#top, this.tree.root, this.store, this.#cache);
+    const [expected, inTop] = [reader.find(index), reader.findInTop(index)];
+    const inTile = tile === undefined ? undefined : leafInStored(tile, index);
+    if (inTop !== undefined) assert.deepEqual(inTop, expected);
+    else if (inTile !== undefined) assert.deepEqual(inTile, expected);
+    this.found.top += Number(inTop !== undefined);
+    this.found.tile += Number(inTop === undefined && inTile !== undefined);
+    if (tile !== undefined) tiles.set(index, tile);
+  }
+
   check(indices: readonly Hash[]): void {
     checkReader(readMap(this.#top, this.tree.root, this.store, this.#cache), this.tree, indices);
     for (const [epoch, { tree, root }] of this.settled) {
@@ -147,11 +163,18 @@ describe("the map in tiles", () => {
       const roll = dice(seed);
       const indices =
         seed === "sparse" ? Array.from({ length: 300 }, (_, i) => sha256(utf8(`${i}`))) : crowdedIndices(70, roll);
+      const readBefore = new Map<Hash, Uint8Array>();
       for (let epoch = 1; epoch <= (seed === "long" ? 40 : 15); epoch++) {
         const changed = indices.filter(() => roll(seed === "long" ? 20 : 6) === 0);
+        for (const index of changed) {
+          const tile = readBefore.get(index);
+          if (tile !== undefined) maps.writer.load(index, tile);
+        }
+        for (const index of indices) if (roll(3) === 0) maps.readTile(index, readBefore);
         await maps.closeEpoch(changed, roll(4) === 0);
         if (roll(4) === 0) await maps.restart();
       }
+      assert(maps.found.top > 0 && (seed === "sparse" || maps.found.tile > 0));
       maps.check(indices);
       await maps.restart();
       maps.check(indices);

@@ -1,0 +1,100 @@
+/**
+ * What taking a change needs of the database, read before the change is taken and in another thread: the thread of the
+ * sequencer is the one that limits how many changes a second become durable.
+ */
+import type { RecordsRead } from "./sequencer-messages.ts";
+import { leafInStored, prefixOf, tileKey, TOP_DEPTH } from "./store/map-tiles.ts";
+import type { StoredLeaf } from "./store/map-tiles.ts";
+import type { MapReader } from "./store/map-reader.ts";
+import { parseUser, userKey, versionKey } from "./store/records.ts";
+import type { Store } from "./store/store.ts";
+
+/** Records of one change in a `RecordsRead`. */
+const RECORDS = 3;
+const NOTHING: Uint8Array = new Uint8Array();
+
+/**
+ * Of each user the record, the tile below the top of the map that has its leaf, and the newest version, as they stand in the
+ * database now. `top`: the map of a recent epoch, of which no tile is read. Throws as `Store.getMany`; resolves to undefined
+ * where a store can't read beside this thread.
+ */
+export async function readAhead(
+  store: Store,
+  top: Pick<MapReader, "findInTop">,
+  userIds: readonly string[],
+): Promise<RecordsRead | undefined> {
+  if (store.getMany === undefined) return undefined;
+  const users = await store.getMany(userIds.map(userKey));
+  const known = users.flatMap((user, i) => (user === undefined ? [] : [{ i, index: parseUser(user).index }]));
+  const leaves: (StoredLeaf | undefined)[] = [];
+  for (const { i, index } of known) leaves[i] = top.findInTop(index);
+  const below = known.filter(({ i }) => leaves[i] === undefined);
+  const tilesBelow = await store.getMany(
+    below.map(({ index }) => tileKey({ prefix: prefixOf(index, TOP_DEPTH), depth: TOP_DEPTH })),
+  );
+  const tiles: (Uint8Array | undefined)[] = [];
+  below.forEach(({ i, index }, at) => {
+    const tile = tilesBelow[at];
+    tiles[i] = tile;
+    if (tile !== undefined) leaves[i] = leafInStored(tile, index);
+  });
+  const withLeaf = known.flatMap(({ i }) => {
+    const leaf = leaves[i];
+    return leaf === undefined ? [] : [{ i, leaf }];
+  });
+  const newest = await store.getMany(withLeaf.map(({ leaf }) => versionKey(leaf.position, leaf.n)));
+  const versions: (Uint8Array | undefined)[] = [];
+  withLeaf.forEach(({ i }, at) => (versions[i] = newest[at]));
+  return pack(
+    userIds.map((_, i) => [users[i] ?? NOTHING, tiles[i] ?? NOTHING, versions[i] ?? NOTHING]),
+    userIds.map((_, i) => leaves[i]),
+  );
+}
+
+function pack(records: readonly (readonly Uint8Array[])[], leaves: readonly (StoredLeaf | undefined)[]): RecordsRead {
+  const flat = records.flat();
+  const ends = new Uint32Array(flat.length);
+  let length = 0;
+  flat.forEach((record, i) => (ends[i] = length += record.length));
+  const bytes = new Uint8Array(length);
+  flat.forEach((record, i) => {
+    bytes.set(record, (ends[i] ?? 0) - record.length);
+  });
+  const places = new Float64Array(2 * leaves.length);
+  leaves.forEach((leaf, i) => {
+    places[2 * i] = leaf?.position ?? 0;
+    places[2 * i + 1] = leaf?.n ?? 0;
+  });
+  return { bytes, ends, places };
+}
+
+/** What was read for one change; each undefined where it was not. It may be old by now. */
+export interface ReadBefore {
+  readonly user?: Uint8Array;
+  readonly tile?: Uint8Array;
+  /** The newest version, and the leaf that says so. */
+  readonly version?: { readonly position: number; readonly n: number; readonly bytes: Uint8Array };
+}
+
+/** What was read for the change at a place, in memory of its own: a change may wait for long. */
+export function readBefore({ bytes, ends, places }: RecordsRead, change: number): ReadBefore {
+  const at = RECORDS * change;
+  const start = at === 0 ? 0 : (ends[at - 1] as number);
+  const own = Buffer.from(bytes.subarray(start, ends[at + RECORDS - 1]));
+  const record = (from: number, to: number): Uint8Array =>
+    new Uint8Array(own.buffer, own.byteOffset + from - start, to - from);
+  const [userEnd, tileEnd, versionEnd] = [ends[at] as number, ends[at + 1] as number, ends[at + 2] as number];
+  return {
+    ...(userEnd === start ? {} : { user: record(start, userEnd) }),
+    ...(tileEnd === userEnd ? {} : { tile: record(userEnd, tileEnd) }),
+    ...(versionEnd === tileEnd
+      ? {}
+      : {
+          version: {
+            position: places[2 * change] as number,
+            n: places[2 * change + 1] as number,
+            bytes: record(tileEnd, versionEnd),
+          },
+        }),
+  };
+}

@@ -1,0 +1,98 @@
+/** What is read for changes before they are taken, and what it can't do: it may be old. */
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, describe, it } from "mocha";
+import { LogWriter } from "../../appservice/log-writer.ts";
+import { openLog } from "../../appservice/open-log.ts";
+import type { WritableLog } from "../../appservice/open-log.ts";
+import { readAhead, readBefore } from "../../appservice/read-ahead.ts";
+import type { ReadBefore } from "../../appservice/read-ahead.ts";
+import { readMap, TileCache } from "../../appservice/store/map-reader.ts";
+import { changeTop } from "../../appservice/store/map-top.ts";
+import { encodeUser, parseUser, parseVersion, userKey } from "../../appservice/store/records.ts";
+import { parseEpochRecord } from "../../shared/log/epoch-record.ts";
+import type { CommittedEpoch } from "../../appservice/log-writer.ts";
+import { fsck } from "../../appservice/fsck.ts";
+import { utf8 } from "../../shared/encoding.ts";
+import { MemoryStore } from "../support/memory-store.ts";
+import { OwnLog } from "../support/own-log.ts";
+
+const USERS = ["@a:example.org", "@b:example.org", "@c:example.org"];
+const NOBODY = "@nobody:example.org";
+
+describe("reading ahead", () => {
+  let log: OwnLog;
+  let opened: WritableLog;
+  let writer: LogWriter;
+  let newest: CommittedEpoch;
+  beforeEach(async () => {
+    log = await OwnLog.create();
+    opened = await openLog(log);
+    const handOver = (epoch: CommittedEpoch): Promise<void> => {
+      newest = epoch;
+      return Promise.resolve();
+    };
+    writer = await LogWriter.open({ ...opened, keys: log.keys, maxChanges: 100, handOver });
+  });
+  afterEach(async () => {
+    await opened.store.close();
+    log.remove();
+  });
+
+  const closeEpoch = async (): Promise<void> => {
+    log.clock.advance(1_000);
+    await writer.closeEpoch(log.clock.now());
+    await writer.flush();
+  };
+  const entryOf = (userId: string, version: number): Uint8Array => utf8(`${userId}/${version}`);
+  const read = async (userIds: readonly string[]): Promise<readonly ReadBefore[]> => {
+    const { mapRoot } = parseEpochRecord(newest.record);
+    const top = readMap(changeTop([], writer.packedTop()), mapRoot, opened.store, new TileCache(10));
+    const records = await readAhead(opened.store, top, userIds);
+    return userIds.map((_, i) => readBefore(records!, i));
+  };
+  const take = (userId: string, version: number, before: ReadBefore): number => {
+    const change = { number: 0, userId, entry: entryOf(userId, version), observedMs: log.clock.now() };
+    return writer.take(change, before)!.version;
+  };
+
+  it("finds the records of each user, and nothing of nobody", async () => {
+    for (const userId of USERS) writer.submit(userId, entryOf(userId, 1), log.clock.now());
+    await closeEpoch();
+    const [a, nobody, ...others] = await read([USERS[0]!, NOBODY, ...USERS.slice(1)]);
+    assert.deepEqual(nobody, {});
+    [a, ...others].forEach((found, i) => {
+      const stored = parseUser(opened.store.get(userKey(USERS[i]!))!);
+      assert.deepEqual(found!.user, new Uint8Array(encodeUser(stored)));
+      const { userId, entry } = parseVersion(found!.version!.bytes)!;
+      assert.equal(userId, USERS[i]);
+      assert.deepEqual(new Uint8Array(entry), entryOf(userId, 1));
+    });
+  });
+
+  it("is what a change is built on, or is left aside where it has grown old", async () => {
+    for (const userId of USERS) writer.submit(userId, entryOf(userId, 1), log.clock.now());
+    await closeEpoch();
+    const old = await read(USERS);
+    assert.equal(take(USERS[0]!, 2, old[0]!), 2);
+    assert.equal(take(USERS[1]!, 2, old[1]!), 2);
+    // Not on disk yet: the reading is of before.
+    log.clock.advance(1_000);
+    await writer.closeEpoch(log.clock.now());
+    assert.equal(take(USERS[0]!, 3, old[0]!), 3);
+    await writer.flush();
+    await closeEpoch();
+    assert.equal(take(USERS[1]!, 3, old[1]!), 3);
+    assert.equal(take(USERS[1]!, 3, old[1]!), 3, "the same entry again");
+    assert.equal(take(USERS[2]!, 2, old[2]!), 2);
+    await closeEpoch();
+    assert.equal(take(USERS[2]!, 2, old[2]!), 2, "the entry that is the newest already");
+    await opened.store.close();
+    const { dataDirectory, anchorFile } = log;
+    assert(await fsck({ dataDirectory, anchorFile }, () => undefined));
+    opened = await openLog(log);
+  });
+
+  it("is left to who takes the change where a store can't read beside its thread", async () => {
+    assert.equal(await readAhead(new MemoryStore(), { findInTop: () => undefined }, USERS), undefined);
+  });
+});
