@@ -2,10 +2,10 @@
  * What taking a change needs of the database, read before the change is taken and in another thread: the thread of the
  * sequencer is the one that limits how many changes a second become durable.
  */
+import type { Hash } from "../shared/crypto/hash.ts";
 import type { RecordsRead } from "./sequencer-messages.ts";
 import { leafInStored, prefixOf, tileKey, TOP_DEPTH } from "./store/map-tiles.ts";
 import type { StoredLeaf } from "./store/map-tiles.ts";
-import type { MapReader } from "./store/map-reader.ts";
 import { parseUser, userKey, versionKey } from "./store/records.ts";
 import type { Store } from "./store/store.ts";
 
@@ -15,19 +15,19 @@ const NOTHING: Uint8Array = new Uint8Array();
 
 /**
  * Of each user the record, the tile below the top of the map that has its leaf, and the newest version, as they stand in the
- * database now. `top`: the map of a recent epoch, of which no tile is read. Throws as `Store.getMany`; resolves to undefined
- * where a store can't read beside this thread.
+ * database now. `findInTop`: that of the newest epoch, whenever it is called, for a top is used again once it is released.
+ * Throws as `Store.getMany`; resolves to undefined where a store can't read beside this thread.
  */
 export async function readAhead(
   store: Store,
-  top: Pick<MapReader, "findInTop">,
+  findInTop: (index: Hash) => StoredLeaf | undefined,
   userIds: readonly string[],
 ): Promise<RecordsRead | undefined> {
   if (store.getMany === undefined) return undefined;
   const users = await store.getMany(userIds.map(userKey));
   const known = users.flatMap((user, i) => (user === undefined ? [] : [{ i, index: parseUser(user).index }]));
   const leaves: (StoredLeaf | undefined)[] = [];
-  for (const { i, index } of known) leaves[i] = top.findInTop(index);
+  for (const { i, index } of known) leaves[i] = findInTop(index);
   const below = known.filter(({ i }) => leaves[i] === undefined);
   const tilesBelow = await store.getMany(
     below.map(({ index }) => tileKey({ prefix: prefixOf(index, TOP_DEPTH), depth: TOP_DEPTH })),

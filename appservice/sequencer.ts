@@ -226,7 +226,8 @@ export class Sequencer {
         this.#timer.closeNow();
       },
     };
-    thread.listen(events, (userIds) => readAhead(parts.store, publication.newestMap, userIds));
+    const findInTop = publication.findInTop.bind(publication);
+    thread.listen(events, (userIds) => readAhead(parts.store, findInTop, userIds));
     this.#finished = Promise.race([thread.finished, publication.failed]).catch((error: unknown) => {
       throw judge(error);
     });

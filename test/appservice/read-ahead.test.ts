@@ -47,7 +47,7 @@ describe("reading ahead", () => {
   const read = async (userIds: readonly string[]): Promise<readonly ReadBefore[]> => {
     const { mapRoot } = parseEpochRecord(newest.record);
     const top = readMap(changeTop([], writer.packedTop()), mapRoot, opened.store, new TileCache(10));
-    const records = await readAhead(opened.store, top, userIds);
+    const records = await readAhead(opened.store, top.findInTop.bind(top), userIds);
     return userIds.map((_, i) => readBefore(records!, i));
   };
   const take = (userId: string, version: number, before: ReadBefore): number => {
@@ -93,6 +93,6 @@ describe("reading ahead", () => {
   });
 
   it("is left to who takes the change where a store can't read beside its thread", async () => {
-    assert.equal(await readAhead(new MemoryStore(), { findInTop: () => undefined }, USERS), undefined);
+    assert.equal(await readAhead(new MemoryStore(), () => undefined, USERS), undefined);
   });
 });
