@@ -9,7 +9,7 @@ import type { StoredLeaf } from "./store/map-tiles.ts";
 import { parseUser, userKey, versionKey } from "./store/records.ts";
 import type { Store } from "./store/store.ts";
 
-/** Records of one change in a `RecordsRead`. */
+/** Records of each change in a `RecordsRead`. */
 const RECORDS = 3;
 const NOTHING: Uint8Array = new Uint8Array();
 
@@ -23,41 +23,46 @@ export async function readAhead(
   findInTop: (index: Hash) => StoredLeaf | undefined,
   userIds: readonly string[],
 ): Promise<RecordsRead | undefined> {
-  if (store.getMany === undefined) return undefined;
-  const users = await store.getMany(userIds.map(userKey));
-  const known = users.flatMap((user, i) => (user === undefined ? [] : [{ i, index: parseUser(user).index }]));
-  const leaves: (StoredLeaf | undefined)[] = [];
-  for (const { i, index } of known) leaves[i] = findInTop(index);
-  const below = known.filter(({ i }) => leaves[i] === undefined);
-  const tilesBelow = await store.getMany(
-    below.map(({ index }) => tileKey({ prefix: prefixOf(index, TOP_DEPTH), depth: TOP_DEPTH })),
+  const getMany = store.getMany?.bind(store);
+  if (getMany === undefined) return undefined;
+  const users = await getMany(userIds.map(userKey));
+  const indices = users.map((user) => user && parseUser(user).index);
+  const inTop = indices.map((index) => index && findInTop(index));
+  const tiles = await getSome(
+    getMany,
+    indices.map((index, i) => (inTop[i] === undefined ? index && keyBelowTop(index) : undefined)),
   );
-  const tiles: (Uint8Array | undefined)[] = [];
-  below.forEach(({ i, index }, at) => {
-    const tile = tilesBelow[at];
-    tiles[i] = tile;
-    if (tile !== undefined) leaves[i] = leafInStored(tile, index);
-  });
-  const withLeaf = known.flatMap(({ i }) => {
-    const leaf = leaves[i];
-    return leaf === undefined ? [] : [{ i, leaf }];
-  });
-  const newest = await store.getMany(withLeaf.map(({ leaf }) => versionKey(leaf.position, leaf.n)));
-  const versions: (Uint8Array | undefined)[] = [];
-  withLeaf.forEach(({ i }, at) => (versions[i] = newest[at]));
+  const leaves = indices.map((index, i) => inTop[i] ?? (index && tiles[i] && leafInStored(tiles[i], index)));
+  const versions = await getSome(
+    getMany,
+    leaves.map((leaf) => leaf && versionKey(leaf.position, leaf.n)),
+  );
   return pack(
-    userIds.map((_, i) => [users[i] ?? NOTHING, tiles[i] ?? NOTHING, versions[i] ?? NOTHING]),
-    userIds.map((_, i) => leaves[i]),
+    users.flatMap((user, i) => [user, tiles[i], versions[i]].map((record) => record ?? NOTHING)),
+    leaves,
   );
 }
 
-function pack(records: readonly (readonly Uint8Array[])[], leaves: readonly (StoredLeaf | undefined)[]): RecordsRead {
-  const flat = records.flat();
-  const ends = new Uint32Array(flat.length);
+function keyBelowTop(index: Hash): Uint8Array {
+  return tileKey({ prefix: prefixOf(index, TOP_DEPTH), depth: TOP_DEPTH });
+}
+
+/** The values of those keys that there are, each in the place of its key. */
+async function getSome(
+  getMany: Required<Store>["getMany"],
+  keys: readonly (Uint8Array | undefined)[],
+): Promise<readonly (Uint8Array | undefined)[]> {
+  const values = await getMany(keys.filter((key) => key !== undefined));
+  let next = 0;
+  return keys.map((key) => (key === undefined ? undefined : values[next++]));
+}
+
+function pack(records: readonly Uint8Array[], leaves: readonly (StoredLeaf | undefined)[]): RecordsRead {
+  const ends = new Uint32Array(records.length);
   let length = 0;
-  flat.forEach((record, i) => (ends[i] = length += record.length));
+  records.forEach((record, i) => (ends[i] = length += record.length));
   const bytes = new Uint8Array(length);
-  flat.forEach((record, i) => {
+  records.forEach((record, i) => {
     bytes.set(record, (ends[i] ?? 0) - record.length);
   });
   const places = new Float64Array(2 * leaves.length);

@@ -8,7 +8,9 @@ import { readAhead, readBefore } from "../../appservice/read-ahead.ts";
 import type { ReadBefore } from "../../appservice/read-ahead.ts";
 import { readMap, TileCache } from "../../appservice/store/map-reader.ts";
 import { changeTop } from "../../appservice/store/map-top.ts";
-import { encodeUser, parseUser, parseVersion, userKey } from "../../appservice/store/records.ts";
+import { encodeLeaf, encodeTile, INNER, Tile, tileKey, TOP_DEPTH } from "../../appservice/store/map-tiles.ts";
+import { encodeUser, parseUser, parseVersion, userKey, versionKey } from "../../appservice/store/records.ts";
+import type { KeyValue, Store } from "../../appservice/store/store.ts";
 import { parseEpochRecord } from "../../shared/log/epoch-record.ts";
 import type { CommittedEpoch } from "../../appservice/log-writer.ts";
 import { fsck } from "../../appservice/fsck.ts";
@@ -90,6 +92,45 @@ describe("reading ahead", () => {
     const { dataDirectory, anchorFile } = log;
     assert(await fsck({ dataDirectory, anchorFile }, () => undefined));
     opened = await openLog(log);
+  });
+
+  it("finds a tile below the top, and there the leaf that says which version is the newest", async () => {
+    const tile = new Tile(new Uint8Array(32), TOP_DEPTH);
+    tile.kinds[1] = INNER;
+    const puts: KeyValue[] = [];
+    // Of the three users with the same first 18 bits two have their leaves in the tile.
+    const users = [0x00, 0x20, 0x30, 0xff].map((bits, i) => ({ userId: `@${i}:example.org`, bits }));
+    users.forEach(({ userId, bits }, i) => {
+      const index = new Uint8Array(32);
+      index[2] = bits;
+      if (bits === 0xff) index[0] = bits;
+      puts.push({ key: userKey(userId), value: encodeUser({ index, vrfProof: new Uint8Array(80).fill(i) }) });
+      puts.push({ key: versionKey(100 + i, i + 1), value: utf8(`version of ${userId}`) });
+      if (i < 2)
+        tile.setLeaf(2 + i, encodeLeaf({ index, n: i + 1, historyRoot: new Uint8Array(32), position: 100 + i }));
+    });
+    const stored = encodeTile(tile);
+    puts.push({ key: tileKey(tile), value: stored });
+    const memory = new MemoryStore();
+    await memory.commit({ puts });
+    const store: Store = {
+      get: memory.get.bind(memory),
+      getMany: (keys) => Promise.resolve(keys.map((key) => memory.get(key))),
+      range: memory.range.bind(memory),
+      snapshot: memory.snapshot.bind(memory),
+      commit: memory.commit.bind(memory),
+      close: memory.close.bind(memory),
+    };
+    const records = await readAhead(store, () => undefined, [NOBODY, ...users.map(({ userId }) => userId)]);
+    const found = [NOBODY, ...users].map((_, i) => readBefore(records!, i));
+    assert.deepEqual(found[0], {});
+    users.forEach(({ userId }, i) => {
+      const { user, tile: below, version } = found[i + 1]!;
+      assert.equal(parseUser(user!).vrfProof[0], i);
+      assert.deepEqual(below, i < 3 ? new Uint8Array(stored) : undefined);
+      const newest = { position: 100 + i, n: i + 1, bytes: utf8(`version of ${userId}`) };
+      assert.deepEqual(version, i < 2 ? newest : undefined);
+    });
   });
 
   it("is left to who takes the change where a store can't read beside its thread", async () => {
