@@ -5,7 +5,7 @@
 import type { Hash } from "../../shared/crypto/hash.ts";
 import type { HashReader } from "../../shared/merkle/tree.ts";
 import { hashHistoryLeaf, hashHistoryNode } from "./fixed-hash.ts";
-import { chunkOf, epochOf, isBefore, parseChunk } from "./records.ts";
+import { chunkOf, epochOf, isBefore, parseChunkRow } from "./records.ts";
 import type { ChangeRow, Position, Tip } from "./records.ts";
 import { getReferenced, IntegrityError } from "./store.ts";
 import type { Reads } from "./store.ts";
@@ -35,7 +35,7 @@ export function rootOfTip(tip: Tip): Hash {
 /** The row at a position. */
 export function readRow(reads: Reads, position: Position): ChangeRow {
   const { key, row } = chunkOf(position);
-  const found = parseChunk(getReferenced(reads, key, "a change list"))[row];
+  const found = parseChunkRow(getReferenced(reads, key, "a change list"), row);
   if (found === undefined) throw new IntegrityError("a change list is shorter than a position in it");
   return found;
 }

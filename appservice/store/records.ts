@@ -381,6 +381,37 @@ export function listOfChunk(bytes: Uint8Array): Uint8Array {
   return bytes.subarray(4, 4 + length);
 }
 
+/** One row of a piece, without a look at the others; undefined if it has fewer. */
+export function parseChunkRow(bytes: Uint8Array, row: number): ChangeRow | undefined {
+  const list = listOfChunk(bytes);
+  let [at, positionAt] = [0, 4 + list.length];
+  for (let before = 0; before < row && at < list.length; before++) {
+    positionAt += 8 * frontierLength(sizeOfRow(list, at));
+    at += lengthOfRow(list, at);
+  }
+  if (at === list.length) return undefined;
+  const nextPosition = (): Position => {
+    positionAt += 8;
+    return readU64(bytes, positionAt - 8);
+  };
+  return parseStored(list.subarray(at, at + lengthOfRow(list, at)), "a change list", (reader) =>
+    readRow(reader, nextPosition),
+  );
+}
+
+/** How many versions a history had before the row at `at`. */
+function sizeOfRow(list: Uint8Array, at: number): number {
+  if (at + 40 > list.length) throw new IntegrityError("a change list can't be read");
+  return readU64(list, at + 32);
+}
+
+function lengthOfRow(list: Uint8Array, at: number): number {
+  const hashes = 40 + 32 * frontierLength(sizeOfRow(list, at));
+  const length = hashes + 1 + 32 * (list[at + hashes] ?? Infinity);
+  if (at + length > list.length) throw new IntegrityError("a change list can't be read");
+  return length;
+}
+
 /** The rows of a piece. */
 export function parseChunk(bytes: Uint8Array): readonly ChangeRow[] {
   const list = listOfChunk(bytes);
