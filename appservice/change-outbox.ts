@@ -10,13 +10,13 @@ export class ChangeOutbox {
   #ends: number[] = [];
   #observedMs: number[] = [];
 
-  get size(): number {
-    return this.#userIds.length;
+  get isEmpty(): boolean {
+    return this.#userIds.length === 0;
   }
 
   /** `change`: one more than that of the change before. */
   add(change: number, userId: string, entry: Uint8Array, observedMs: number): void {
-    if (this.size === 0) this.#first = change;
+    if (this.isEmpty) this.#first = change;
     const start = this.#ends.at(-1) ?? 0;
     const end = start + entry.length;
     if (end > this.#entries.length) this.#grow(end);

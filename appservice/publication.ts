@@ -1,11 +1,9 @@
 /** From committed to published: the readers' snapshot of each epoch, its cosignatures, and who waits for it. */
-import type { Hash } from "../shared/crypto/hash.ts";
 import { proveConsistency } from "../shared/merkle/consistency.ts";
 import { LOG_DOMAINS } from "../shared/merkle/tree.ts";
 import { Bundle } from "./bundle.ts";
 import type { Directory } from "./directory.ts";
 import type { EpochMessage, MergedChanges, OpenedLog } from "./sequencer-messages.ts";
-import type { StoredLeaf } from "./store/map-tiles.ts";
 import { ReaderTops } from "./store/map-top.ts";
 import { logHashes } from "./store/log-nodes.ts";
 import { encodeHead, parseHead, PUBLISHED_KEY } from "./store/records.ts";
@@ -83,11 +81,6 @@ export class Publication {
 
   get newestEpoch(): number {
     return this.#newest.epoch;
-  }
-
-  /** `MapReader.findInTop` of the newest committed epoch. */
-  findInTop(index: Hash): StoredLeaf | undefined {
-    return this.#newest.map.findInTop(index);
   }
 
   /** Takes the snapshot of a committed epoch. On return the next may be committed. */

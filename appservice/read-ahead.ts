@@ -1,38 +1,114 @@
 /**
- * What taking a change needs of the database, read before the change is taken and in another thread: the thread of the
- * sequencer is the one that limits how many changes a second become durable.
+ * What taking changes needs of the database, read in a thread of its own before they are taken: the thread of the sequencer
+ * is the one that limits how many changes a second become durable.
  */
+import { extname } from "node:path";
+import { Worker } from "node:worker_threads";
 import type { Hash } from "../shared/crypto/hash.ts";
-import type { RecordsRead } from "./sequencer-messages.ts";
 import { leafInStored, prefixOf, tileKey, TOP_DEPTH } from "./store/map-tiles.ts";
 import type { StoredLeaf } from "./store/map-tiles.ts";
 import { parseUser, userKey, versionKey } from "./store/records.ts";
 import type { Store } from "./store/store.ts";
 
+const THREAD = new URL(`./read-ahead-thread${extname(import.meta.url)}`, import.meta.url);
+
+/** Fewer are read sooner by who takes them than asked for here. */
+const FEWEST = 8;
 /** Records of each change in a `RecordsRead`. */
 const RECORDS = 3;
 const NOTHING: Uint8Array = new Uint8Array();
 
 /**
- * Of each user the record, the tile below the top of the map that has its leaf, and the newest version, as they stand in the
- * database now. `findInTop`: that of the newest epoch, whenever it is called, for a top is used again once it is released.
- * Throws as `Store.getMany`; resolves to undefined where a store can't read beside this thread.
+ * What was read for changes, three records for each: of its user, the tile below the top of the map with the user's leaf, and
+ * the newest version. A record is empty where it was not read.
  */
-export async function readAhead(
-  store: Store,
-  findInTop: (index: Hash) => StoredLeaf | undefined,
-  userIds: readonly string[],
-): Promise<RecordsRead | undefined> {
+export interface RecordsRead {
+  /** All records, one after another, and where each ends. */
+  readonly bytes: Uint8Array;
+  readonly ends: Uint32Array;
+  /** Position and number of each newest version. */
+  readonly places: Float64Array;
+}
+
+/** What the thread is asked: to read, or, by `undefined`, to close the database and to end. */
+export type ToReader = { readonly id: number; readonly userIds: readonly string[] } | undefined;
+
+export interface FromReader {
+  readonly id: number;
+  readonly records: RecordsRead | undefined;
+}
+
+/** The thread that reads, which starts when there is much to read. */
+export class ReadAhead {
+  readonly #database: string;
+  readonly #waiting = new Map<number, (records: RecordsRead | undefined) => void>();
+  #worker: Worker | undefined;
+  #next = 0;
+  #hasEnded = false;
+
+  constructor(database: string) {
+    this.#database = database;
+  }
+
+  /**
+   * What taking changes of these users needs. Never rejects; undefined where nothing was read: then they are taken all the
+   * same, and whatever is wrong with what is stored comes up there.
+   */
+  read(userIds: readonly string[]): Promise<RecordsRead | undefined> {
+    if (this.#hasEnded || userIds.length < FEWEST) return Promise.resolve(undefined);
+    this.#worker ??= this.#start();
+    const { promise, resolve } = Promise.withResolvers<RecordsRead | undefined>();
+    const id = this.#next++;
+    this.#waiting.set(id, resolve);
+    this.#worker.postMessage({ id, userIds } satisfies ToReader);
+    return promise;
+  }
+
+  /** Resolves when the thread has closed the database. */
+  async close(): Promise<void> {
+    const worker = this.#worker;
+    if (worker === undefined || this.#hasEnded) return;
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    worker.once("exit", () => {
+      resolve(undefined);
+    });
+    worker.postMessage(undefined satisfies ToReader);
+    await promise;
+  }
+
+  #start(): Worker {
+    const worker = new Worker(THREAD, { workerData: this.#database });
+    worker.on("message", ({ id, records }: FromReader) => {
+      this.#waiting.get(id)?.(records);
+      this.#waiting.delete(id);
+    });
+    worker.on("error", this.#end.bind(this));
+    worker.on("exit", this.#end.bind(this));
+    return worker;
+  }
+
+  /** Without the thread the log is slower, and nothing else. */
+  #end(): void {
+    this.#hasEnded = true;
+    for (const resolve of this.#waiting.values()) resolve(undefined);
+    this.#waiting.clear();
+  }
+}
+
+/**
+ * Of each user the record, the tile below the top of the map that has its leaf, and the newest version, as they stand in the
+ * database now. Throws as `Store.getMany`; resolves to undefined where a store has none.
+ */
+export async function readAhead(store: Store, userIds: readonly string[]): Promise<RecordsRead | undefined> {
   const getMany = store.getMany?.bind(store);
   if (getMany === undefined) return undefined;
   const users = await getMany(userIds.map(userKey));
   const indices = users.map((user) => user && parseUser(user).index);
-  const inTop = indices.map((index) => index && findInTop(index));
   const tiles = await getSome(
     getMany,
-    indices.map((index, i) => (inTop[i] === undefined ? index && keyBelowTop(index) : undefined)),
+    indices.map((index) => index && keyBelowTop(index)),
   );
-  const leaves = indices.map((index, i) => inTop[i] ?? (index && tiles[i] && leafInStored(tiles[i], index)));
+  const leaves = indices.map((index, i) => index && tiles[i] && leafInStored(tiles[i], index));
   const versions = await getSome(
     getMany,
     leaves.map((leaf) => leaf && versionKey(leaf.position, leaf.n)),

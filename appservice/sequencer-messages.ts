@@ -53,18 +53,6 @@ export interface SubmittedChanges {
   readonly observedMs: Float64Array;
 }
 
-/**
- * What was read for changes before they are taken, three records for each: of its user, the tile with the user's leaf, and
- * the newest version. A record is empty where it was not read.
- */
-export interface RecordsRead {
-  /** All records, one after another, and where each ends. */
-  readonly bytes: Uint8Array;
-  readonly ends: Uint32Array;
-  /** Position and number of each newest version. */
-  readonly places: Float64Array;
-}
-
 /** Changes that an epoch merged, by number, and the version that each became. */
 export interface MergedChanges {
   readonly changes: Float64Array;
@@ -118,8 +106,6 @@ export interface Failure {
 export type ToSequencer =
   | { readonly kind: "call"; readonly call: Call }
   | { readonly kind: "changes"; readonly submitted: SubmittedChanges }
-  /** What the changes from this number on need; undefined if it could not be read here. They are not taken before. */
-  | { readonly kind: "read"; readonly first: number; readonly records: RecordsRead | undefined }
   /** Readers hold a snapshot of this epoch: the next may be written. */
   | { readonly kind: "taken"; readonly epoch: number };
 

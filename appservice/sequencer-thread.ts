@@ -10,7 +10,6 @@ import type {
   FromSequencer,
   KnownChange,
   OpenedLog,
-  RecordsRead,
   SequencerCalls,
   SequencerStart,
   ToSequencer,
@@ -35,16 +34,10 @@ const WORKER = new URL(`./sequencer-worker${extname(import.meta.url)}`, import.m
  */
 const LIMITS = { maxYoungGenerationSizeMb: 384 };
 
-/** Changes that are read for together: what is read for them passes through this thread, where others wait meanwhile. */
-const READ_AT_ONCE = 256;
-
 interface Waiting {
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: Error) => void;
 }
-
-/** Reads what taking changes of these users needs. */
-export type ReadAhead = (userIds: readonly string[]) => Promise<RecordsRead | undefined>;
 
 /** What the thread says unasked. */
 export interface ThreadEvents {
@@ -56,11 +49,10 @@ export interface ThreadEvents {
 
 export class SequencerThread {
   #events: ThreadEvents | undefined;
-  #readAhead: ReadAhead = () => Promise.resolve(undefined);
   /** Calls without an answer yet. Written by `call` and by what the thread says. */
   readonly #waiting = new Map<number, Waiting>();
   readonly #ended = Promise.withResolvers<undefined>();
-  /** Changes to be posted at the end of the turn, before the next call, or when there are many. */
+  /** Changes to be posted at the end of the turn, or before the next call. */
   readonly #changes = new ChangeOutbox();
   #nextId = 0;
   #worker: Worker | undefined;
@@ -71,10 +63,9 @@ export class SequencerThread {
     this.#ended.promise.catch(() => undefined);
   }
 
-  /** What the thread says unasked goes here, and changes are read for by this. To be set before the first change. */
-  listen(events: ThreadEvents, readAhead: ReadAhead): void {
+  /** What the thread says unasked goes here. To be set before the first epoch closes. */
+  listen(events: ThreadEvents): void {
     this.#events = events;
-    this.#readAhead = readAhead;
   }
 
   /** Resolves when the thread has closed, rejects with what made it stop. */
@@ -124,9 +115,8 @@ export class SequencerThread {
 
   /** Sends a change; what becomes of it is an event. Changes and calls arrive in the order in which they are made. */
   submit(change: number, userId: string, entry: Uint8Array, observedMs: number): void {
-    if (this.#changes.size === 0) setImmediate(this.#postChanges.bind(this));
+    if (this.#changes.isEmpty) setImmediate(this.#postChanges.bind(this));
     this.#changes.add(change, userId, entry, observedMs);
-    if (this.#changes.size === READ_AT_ONCE) this.#postChanges();
   }
 
   /** Readers hold this epoch. */
@@ -142,20 +132,11 @@ export class SequencerThread {
   }
 
   #postChanges(): void {
-    if (this.#changes.size === 0) return;
+    if (this.#changes.isEmpty) return;
     const submitted = this.#changes.take();
     this.#worker?.postMessage({ kind: "changes", submitted } satisfies ToSequencer, [
       submitted.entries.buffer as ArrayBuffer,
     ]);
-    const { first } = submitted;
-    const give = (records: RecordsRead | undefined): void => {
-      const buffers = records === undefined ? [] : [records.bytes.buffer as ArrayBuffer];
-      this.#worker?.postMessage({ kind: "read", first, records } satisfies ToSequencer, buffers);
-    };
-    // Whatever is wrong with what is stored comes up again, and is told, when the changes are taken.
-    this.#readAhead(submitted.userIds).then(give, () => {
-      give(undefined);
-    });
   }
 
   #post(message: ToSequencer): void {

@@ -1,6 +1,7 @@
 /** The thread of the sequencer: opens the database, and does what the main thread asks, in order. */
 import { parentPort, workerData } from "node:worker_threads";
 import type { MessagePort } from "node:worker_threads";
+import { databaseOf } from "./create-log.ts";
 import { DiskReserve, spaceProblem } from "./disk-space.ts";
 import { fatalFailure } from "./fatal-failure.ts";
 import { LogWriter } from "./log-writer.ts";
@@ -11,7 +12,6 @@ import type {
   Call,
   Failure,
   FromSequencer,
-  RecordsRead,
   SequencerCalls,
   SequencerStart,
   SubmittedChanges,
@@ -19,8 +19,8 @@ import type {
 } from "./sequencer-messages.ts";
 import { ProverPool } from "./prover-pool.ts";
 import { prune } from "./pruning.ts";
-import { readBefore } from "./read-ahead.ts";
-import type { ReadBefore } from "./read-ahead.ts";
+import { ReadAhead, readBefore } from "./read-ahead.ts";
+import type { ReadBefore, RecordsRead } from "./read-ahead.ts";
 
 type Change = NumberedChange & { readonly number: number };
 
@@ -75,6 +75,7 @@ class SequencerThread {
   readonly #writer: LogWriter;
   readonly #answers: Answers;
   readonly #provers: ProverPool;
+  readonly #readAhead: ReadAhead;
   /** Users whose first change waits for the proof of their index. */
   readonly #proving = new Map<string, Promise<void>>();
   /** What came and is not done, oldest first. */
@@ -101,6 +102,7 @@ class SequencerThread {
     this.#files = { dataDirectory, anchorFile };
     this.#reserve = new DiskReserve(dataDirectory, reserveBytes);
     this.#provers = new ProverPool(keys.vrfSeed);
+    this.#readAhead = new ReadAhead(databaseOf(dataDirectory));
     this.#log = log;
     this.#writer = writer;
     this.#handOver = handOver;
@@ -134,24 +136,22 @@ class SequencerThread {
 
   receive(message: ToSequencer): void {
     if (message.kind === "taken") this.#handOver.taken();
-    else if (message.kind === "read") this.#takeRead(message.first, message.records);
     // What an epoch merges is what was taken before it closes: it need not wait for changes that came since.
     else if (message.kind === "call" && message.call.name === "closeEpoch") void this.#answer(message.call);
     else {
-      const { kind } = message;
-      this.#inbox.push(
-        kind === "call" ? message : { kind, submitted: message.submitted, done: 0, isReady: false, read: undefined },
-      );
+      this.#inbox.push(message.kind === "call" ? message : this.#begin(message.submitted));
       this.#workSoon();
     }
   }
 
-  #takeRead(first: number, records: RecordsRead | undefined): void {
-    const changes = this.#inbox.find((each) => each.kind === "changes" && each.submitted.first === first);
-    if (changes?.kind !== "changes") return;
-    changes.isReady = true;
-    changes.read = records;
-    this.#workSoon();
+  #begin(submitted: SubmittedChanges): ChangesInWork {
+    const changes: ChangesInWork = { kind: "changes", submitted, done: 0, isReady: false, read: undefined };
+    void this.#readAhead.read(submitted.userIds).then((read) => {
+      changes.isReady = true;
+      changes.read = read;
+      this.#workSoon();
+    });
+    return changes;
   }
 
   #workSoon(): void {
@@ -318,6 +318,7 @@ class SequencerThread {
       await this.#pruning;
     } finally {
       await this.#provers.close();
+      await this.#readAhead.close();
       await this.#log.store.close();
       this.#port.close();
     }

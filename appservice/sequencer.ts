@@ -14,9 +14,7 @@ import type { LogKeys } from "./log-settings.ts";
 import { indexProver } from "./native-vrf.ts";
 import { Publication } from "./publication.ts";
 import type { Cosign, PublishedHead } from "./publication.ts";
-import { readAhead } from "./read-ahead.ts";
 import { SequencerThread } from "./sequencer-thread.ts";
-import type { ThreadEvents } from "./sequencer-thread.ts";
 import type { ConfigurationSettings, OpenedLog } from "./sequencer-messages.ts";
 import { closedEntry } from "../shared/directory/entry.ts";
 import type { LogReference } from "../shared/directory/configuration.ts";
@@ -208,7 +206,7 @@ export class Sequencer {
     this.#timer = new EpochTimer(options.clock, times, (nowMs) => this.#closeEpoch(nowMs));
     this.#reason = opened.refusal ?? (configuration.successor === undefined ? AWAITING_ROOM : CLOSED);
     this.#refused = this.#reason !== AWAITING_ROOM;
-    const events: ThreadEvents = {
+    thread.listen({
       epoch: (epoch) => {
         publication.take(epoch);
         thread.taken(epoch.epoch);
@@ -225,9 +223,7 @@ export class Sequencer {
       full: () => {
         this.#timer.closeNow();
       },
-    };
-    const findInTop = publication.findInTop.bind(publication);
-    thread.listen(events, (userIds) => readAhead(parts.store, findInTop, userIds));
+    });
     this.#finished = Promise.race([thread.finished, publication.failed]).catch((error: unknown) => {
       throw judge(error);
     });

@@ -35,8 +35,6 @@ export interface MapNode {
 export interface MapReader extends MapView<MapNode> {
   /** The leaf of an index, with the row that set it; undefined if it has none. */
   find(index: Hash): StoredLeaf | undefined;
-  /** As `find`, of what stands in the part of the map that is in memory: nothing is read. */
-  findInTop(index: Hash): StoredLeaf | undefined;
   /** The bytes of `encodeMapProof(proveMap(this, index))`, and the leaf that `find` gives, by one walk. */
   prove(index: Hash): ProvenPlace;
 }
@@ -118,19 +116,6 @@ class TileReader implements MapReader {
     let slot = tile.slotOf(index);
     while (tile.kinds[slot] === LINK) {
       tile = this.#passing(tile, slot);
-      slot = tile.slotOf(index);
-    }
-    const leaf = tile.leafOf(slot, index);
-    return leaf === undefined ? undefined : parseLeaf(leaf);
-  }
-
-  findInTop(index: Hash): StoredLeaf | undefined {
-    let { tile } = this.top;
-    let slot = tile.slotOf(index);
-    while (tile.kinds[slot] === LINK && tile.depth + TILE_HEIGHT < TOP_DEPTH) {
-      const below = this.#known[numberBelow(topNumber(tile), slot)];
-      if (below === undefined) return undefined;
-      tile = below;
       slot = tile.slotOf(index);
     }
     const leaf = tile.leafOf(slot, index);

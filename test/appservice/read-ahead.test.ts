@@ -1,15 +1,16 @@
 /** What is read for changes before they are taken, and what it can't do: it may be old. */
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "mocha";
+import { databaseOf } from "../../appservice/create-log.ts";
 import { LogWriter } from "../../appservice/log-writer.ts";
 import { openLog } from "../../appservice/open-log.ts";
 import type { WritableLog } from "../../appservice/open-log.ts";
-import { readAhead, readBefore } from "../../appservice/read-ahead.ts";
+import { ReadAhead, readAhead, readBefore } from "../../appservice/read-ahead.ts";
 import type { ReadBefore } from "../../appservice/read-ahead.ts";
 import { readMap, TileCache } from "../../appservice/store/map-reader.ts";
 import { changeTop } from "../../appservice/store/map-top.ts";
 import { encodeLeaf, encodeTile, INNER, Tile, tileKey, TOP_DEPTH } from "../../appservice/store/map-tiles.ts";
-import { encodeUser, parseUser, parseVersion, userKey, versionKey } from "../../appservice/store/records.ts";
+import { encodeUser, parseUser, userKey, versionKey } from "../../appservice/store/records.ts";
 import type { KeyValue, Store } from "../../appservice/store/store.ts";
 import { parseEpochRecord } from "../../shared/log/epoch-record.ts";
 import type { CommittedEpoch } from "../../appservice/log-writer.ts";
@@ -46,35 +47,50 @@ describe("reading ahead", () => {
     await writer.flush();
   };
   const entryOf = (userId: string, version: number): Uint8Array => utf8(`${userId}/${version}`);
-  const read = async (userIds: readonly string[]): Promise<readonly ReadBefore[]> => {
+  /** What reading ahead would give, were the leaf in a tile below the top. */
+  const read = (userId: string): ReadBefore => {
+    const user = opened.store.get(userKey(userId))!;
     const { mapRoot } = parseEpochRecord(newest.record);
-    const top = readMap(changeTop([], writer.packedTop()), mapRoot, opened.store, new TileCache(10));
-    const records = await readAhead(opened.store, top.findInTop.bind(top), userIds);
-    return userIds.map((_, i) => readBefore(records!, i));
+    const map = readMap(changeTop([], writer.packedTop()), mapRoot, opened.store, new TileCache(10));
+    const { position, n } = map.find(parseUser(user).index)!;
+    return { user, version: { position, n, bytes: opened.store.get(versionKey(position, n))! } };
   };
   const take = (userId: string, version: number, before: ReadBefore): number => {
     const change = { number: 0, userId, entry: entryOf(userId, version), observedMs: log.clock.now() };
     return writer.take(change, before)!.version;
   };
 
-  it("finds the records of each user, and nothing of nobody", async () => {
+  it("is done by a thread where there is much to read, until that is closed", async () => {
     for (const userId of USERS) writer.submit(userId, entryOf(userId, 1), log.clock.now());
     await closeEpoch();
-    const [a, nobody, ...others] = await read([USERS[0]!, NOBODY, ...USERS.slice(1)]);
-    assert.deepEqual(nobody, {});
-    [a, ...others].forEach((found, i) => {
-      const stored = parseUser(opened.store.get(userKey(USERS[i]!))!);
-      assert.deepEqual(found!.user, new Uint8Array(encodeUser(stored)));
-      const { userId, entry } = parseVersion(found!.version!.bytes)!;
-      assert.equal(userId, USERS[i]);
-      assert.deepEqual(new Uint8Array(entry), entryOf(userId, 1));
+    const reader = new ReadAhead(databaseOf(log.dataDirectory));
+    assert.equal(await reader.read(USERS), undefined, "few");
+    const others = Array.from({ length: 20 }, (_, i) => `@other${i}:example.org`);
+    const [first, second] = await Promise.all([reader.read([...USERS, ...others]), reader.read([...others, ...USERS])]);
+    USERS.forEach((userId, i) => {
+      const stored = new Uint8Array(opened.store.get(userKey(userId))!);
+      assert.deepEqual(readBefore(first!, i), { user: stored });
+      assert.deepEqual(readBefore(second!, others.length + i), { user: stored });
     });
+    others.forEach((_, i) => {
+      assert.deepEqual(readBefore(second!, i), {});
+    });
+    await reader.close();
+    assert.equal(await reader.read(others), undefined, "closed");
+  });
+
+  it("is given up where the thread can't open the database", async () => {
+    const reader = new ReadAhead(databaseOf(`${log.dataDirectory}-is-elsewhere`));
+    const others = Array.from({ length: 20 }, (_, i) => `@other${i}:example.org`);
+    const answers = await Promise.all([reader.read(others), reader.read(others)]);
+    assert.deepEqual(answers, [undefined, undefined]);
+    await reader.close();
   });
 
   it("is what a change is built on, or is left aside where it has grown old", async () => {
     for (const userId of USERS) writer.submit(userId, entryOf(userId, 1), log.clock.now());
     await closeEpoch();
-    const old = await read(USERS);
+    const old = USERS.map(read);
     assert.equal(take(USERS[0]!, 2, old[0]!), 2);
     assert.equal(take(USERS[1]!, 2, old[1]!), 2);
     // Not on disk yet: the reading is of before.
@@ -121,7 +137,7 @@ describe("reading ahead", () => {
       commit: memory.commit.bind(memory),
       close: memory.close.bind(memory),
     };
-    const records = await readAhead(store, () => undefined, [NOBODY, ...users.map(({ userId }) => userId)]);
+    const records = await readAhead(store, [NOBODY, ...users.map(({ userId }) => userId)]);
     const found = [NOBODY, ...users].map((_, i) => readBefore(records!, i));
     assert.deepEqual(found[0], {});
     users.forEach(({ userId }, i) => {
@@ -134,6 +150,6 @@ describe("reading ahead", () => {
   });
 
   it("is left to who takes the change where a store can't read beside its thread", async () => {
-    assert.equal(await readAhead(new MemoryStore(), () => undefined, USERS), undefined);
+    assert.equal(await readAhead(new MemoryStore(), USERS), undefined);
   });
 });
