@@ -9,8 +9,9 @@ import type { Field } from "./field25519.ts";
 /** Order of the base point. */
 export const ORDER: bigint = 2n ** 252n + 27742317777372353535851937790883648493n;
 
-/** -121665 / 121666, its double, and a square root of -1. */
-const D = fieldOf(37095705934669439343138083508754565189542113879843219016388785533085940283555n);
+/** The d of the curve, -121665 / 121666. */
+export const D: Field = fieldOf(37095705934669439343138083508754565189542113879843219016388785533085940283555n);
+/** Twice d, and a square root of -1. */
 const TWO_D = fieldOf(16295367250680780974490674513165176452449235426866156013048779062215315747161n);
 const ROOT_OF_MINUS_ONE = fieldOf(19681161376707505956807079304988542015446066515923890162744021073123829784752n);
 
@@ -22,11 +23,15 @@ const MAX_KNOWN = 256;
 /** P, 3P, 5P, ..., 15P: what digits of at most 15 need. */
 const TABLE_LENGTH = 8;
 
-/** x = X / Z, y = Y / Z, x * y = T / Z. T stays two factors, E and H, for a point that is only doubled never needs it. */
-export interface Point {
+/** x = X / Z, y = Y / Z. */
+export interface ProjectivePoint {
   readonly X: Field;
   readonly Y: Field;
   readonly Z: Field;
+}
+
+/** x * y = T / Z. T stays two factors, E and H, for a point that is only doubled never needs it. */
+export interface Point extends ProjectivePoint {
   readonly E: Field;
   readonly H: Field;
 }
@@ -113,7 +118,7 @@ function xOf(Y: Field, parity: bigint): Field | undefined {
 }
 
 /** The 32 bytes of a point (RFC 8032, "Encoding"). */
-export function encodePoint({ X, Y, Z }: Point): Uint8Array {
+export function encodePoint({ X, Y, Z }: ProjectivePoint): Uint8Array {
   const inverse = invert(Z);
   const [x, y] = [numberOfField(times(X, inverse)), numberOfField(times(Y, inverse))];
   return decodeHex((y + ((x & 1n) << 255n)).toString(16).padStart(64, "0")).reverse();
@@ -155,7 +160,7 @@ function add({ X, Y, Z, E, H }: Point, { yMinusX, yPlusX, twoZ, twoDT }: Summand
 }
 
 /** RFC 8032, "Point Addition", for a point and itself; all four factors with the other sign. */
-function double({ X, Y, Z }: Point): Point {
+function double({ X, Y, Z }: ProjectivePoint): Point {
   const a = times(X, X);
   const b = times(Y, Y);
   const c = times(Z, Z);
@@ -170,7 +175,7 @@ function pointOf(E: Field, F: Field, G: Field, H: Field): Point {
 }
 
 /** 8 times the point. */
-export function clearCofactor(point: Point): Point {
+export function clearCofactor(point: ProjectivePoint): Point {
   return double(double(double(point)));
 }
 

@@ -6,7 +6,7 @@ import { base64 } from "../../appservice/base64.ts";
 import { checkpointSigner } from "../../appservice/checkpoint-signer.ts";
 import { commitNatively } from "../../appservice/native-commitment.ts";
 import { NATIVE_CHECKS } from "../../appservice/native-ed25519.ts";
-import { indexProver } from "../../appservice/native-vrf.ts";
+import { indexBatchProver, indexProver } from "../../appservice/native-vrf.ts";
 import {
   hashBytes,
   hashHistoryLeaf,
@@ -22,6 +22,7 @@ import { ED25519_KEY, noteKeyOf } from "../../shared/crypto/signed-note.ts";
 import { signCheckpoint } from "../../shared/log/checkpoint.ts";
 import { ORIGIN } from "../support/own-log.ts";
 import { proveVrf } from "../../shared/crypto/vrf.ts";
+import type { VrfProof } from "../../shared/crypto/vrf.ts";
 import { decodeHex, encodeUnpadded, utf8 } from "../../shared/encoding.ts";
 import { historyLeaf } from "../../shared/history/history.ts";
 import { mapLeafHash, mapNodeHash } from "../../shared/map/map-proof.ts";
@@ -34,15 +35,22 @@ describe("native", () => {
     assert.equal(Buffer.from(a).toString("hex"), Buffer.from(b).toString("hex"));
   };
 
-  it("VRF proofs and indices", () => {
-    const seed = randomBytes(32);
-    const prove = indexProver(seed);
-    for (let i = 0; i < 60; i++) {
-      const [userId, native] = [`@user${i}:example.org`, prove(`@user${i}:example.org`)];
-      const core = proveVrf(seed, utf8(userId));
-      same(native.proof, core.proof);
-      same(native.index, core.index);
+  it("VRF proofs and indices, one and many at once", () => {
+    for (const count of [1, 1, 2, 16, 41]) {
+      const seed = randomBytes(32);
+      const userIds = Array.from({ length: count }, (_, i) => `@user${i}:example.org`);
+      const [proveOne, proveMany] = [indexProver(seed), indexBatchProver(seed)];
+      const proofs = proveMany(userIds);
+      assert.equal(proofs.length, count);
+      for (const [i, userId] of userIds.entries()) {
+        const core = proveVrf(seed, utf8(userId));
+        for (const { proof, index } of [proveOne(userId), proofs[i] as VrfProof]) {
+          same(proof, core.proof);
+          same(index, core.index);
+        }
+      }
     }
+    assert.deepEqual(indexBatchProver(randomBytes(32))([]), []);
   });
 
   const says = (check: () => void): string => {
