@@ -122,7 +122,8 @@ class Carrier {
       const leaves = users.map(({ leaf }) => leaf).sort((a, b) => compareBytes(a.index, b.index));
       const change = map.apply(leaves, { epoch: 0, isSettling: isLast, settledBefore: -1 });
       root = change.root;
-      await this.#store.commit({ puts: [...users.flatMap(({ puts }) => puts), ...change.puts] });
+      const puts = [...users.flatMap(({ puts: own }) => own), ...change.puts];
+      await this.#store.commit({ puts, deletes: change.deletes });
       this.#progress("users", labels);
     };
     let batch: CarriedUser[] = [];

@@ -123,9 +123,12 @@ export class EpochBuilder {
         ...log.puts,
         { key: epochKey(epoch), value: encodeEpoch({ record, settlingEpoch: this.#settlingEpoch }) },
       ],
-      deletes: sorted.flatMap(({ before, versions }) =>
-        versions.filter(({ durable }) => durable).map(({ version }) => promiseKey(before.userId, version)),
-      ),
+      deletes: [
+        ...sorted.flatMap(({ before, versions }) =>
+          versions.filter(({ durable }) => durable).map(({ version }) => promiseKey(before.userId, version)),
+        ),
+        ...map.deletes,
+      ],
       changedTop: map.changedTop,
       settlingEpoch: this.#settlingEpoch,
       merged: grown.map(({ merged }) => merged),

@@ -1,6 +1,6 @@
 /** The change list of an epoch, in pieces: rows sorted by index. */
 import { concat } from "../../shared/encoding.ts";
-import { chunkKey, encodeChunk, encodeRow, listOfChunk, parseChunk, ROWS_PER_CHUNK } from "./records.ts";
+import { chunkKey, encodeChunk, encodeRow, listOfChunk, ROWS_PER_CHUNK } from "./records.ts";
 import type { ChangeRow } from "./records.ts";
 import { eachInRange } from "./level-store.ts";
 import type { KeyValue, Reads } from "./store.ts";
@@ -27,11 +27,4 @@ export async function readChanges(reads: Reads, epoch: number): Promise<Uint8Arr
     pieces.push(listOfChunk(value));
   }
   return concat(...pieces);
-}
-
-/** The rows of an epoch, in order. */
-export async function* eachRow(reads: Reads, epoch: number): AsyncGenerator<ChangeRow> {
-  for await (const { value } of eachInRange(reads, chunkKey(epoch, 0), chunkKey(epoch + 1, 0))) {
-    yield* parseChunk(value);
-  }
 }

@@ -18,7 +18,6 @@ import {
   NONE,
   parseLeaf,
   parseTile,
-  prefixOf,
   SLOTS,
   settledTileKey,
   Tile,
@@ -31,14 +30,15 @@ import type { StoredLeaf, TilePlace } from "./map-tiles.ts";
 import { bitsOf, numberBelow, TopPacker, topNumber } from "./map-top.ts";
 import type { Top, TopChanges } from "./map-top.ts";
 import { BatchProver } from "./batch-prover.ts";
-import { numberKey, numbersOfKey, positionOf, TOP_KEY } from "./records.ts";
-import { appendToTip, rootOfTip } from "./histories.ts";
-import { eachRow } from "./change-lists.ts";
+import { numberKey, numbersOfKey, TOP_KEY, topEditsKey } from "./records.ts";
+import { eachInRange } from "./level-store.ts";
 import { getReferenced, IntegrityError } from "./store.ts";
 import type { KeyValue, Reads } from "./store.ts";
+import { checkTopEdits, encodeTopEdits, parseTopEdits } from "./top-edits.ts";
 
-/** The top is saved after this many changed leaves: what a restart replays, against what is written. */
-const SAVE_TOP_AFTER = 16_384;
+/** The top is saved after this many changed leaves, or epochs: what a restart replays, against what is written. */
+const SAVE_TOP_AFTER = 65_536;
+const SAVE_TOP_AFTER_EPOCHS = 16_384;
 
 /** Deeper tiles in one generation of those kept in memory, about 5 kB each: what five epochs of a thousand changes need. */
 const MAX_LOADED = 8_192;
@@ -58,6 +58,7 @@ export interface MapChange {
   /** Batch proof of the map before the epoch for the indices it changes. */
   readonly proof: Uint8Array;
   readonly puts: readonly KeyValue[];
+  readonly deletes: readonly Uint8Array[];
   /** What differs in the top from the epoch before. */
   readonly changedTop: TopChanges;
   readonly added: number;
@@ -82,6 +83,8 @@ export class MapWriter {
   /** Tiles of the top that changed since the top was saved. */
   readonly #unsaved = new Set<Tile>();
   #changedSinceSave = 0;
+  /** Epochs since then that changed something. */
+  #editedSinceSave: number[] = [];
   /** The epoch that is built next. Written by `apply` and `open`. */
   #nextEpoch: number;
 
@@ -97,7 +100,7 @@ export class MapWriter {
   }
 
   /**
-   * The map after `epoch`, rebuilt from the saved top and the change lists since. Throws `IntegrityError` unless its root
+   * The map after `epoch`, rebuilt from the saved top and what changed in it since. Throws `IntegrityError` unless its root
    * comes out as `root`.
    */
   static async open(reads: Reads, epoch: number, root: Hash): Promise<MapWriter> {
@@ -166,15 +169,18 @@ export class MapWriter {
     const encoded = leaves.map(encodeLeaf);
     const proof = new BatchProver((tile, slot) => this.#below(tile, slot)).prove(this.#first(), encoded);
     if (leaves.length > 0) this.#update(this.#first(), encoded, update);
+    this.#changedSinceSave += leaves.length;
+    const isMuch = this.#changedSinceSave >= SAVE_TOP_AFTER || this.#editedSinceSave.length >= SAVE_TOP_AFTER_EPOCHS;
+    if (time.isSettling || isMuch) this.#saveTop(update);
+    else if (leaves.length > 0) this.#saveEdits(update);
     this.#forgetMerged(update);
     this.#forgetOldest();
     this.#nextEpoch = time.epoch + 1;
-    this.#changedSinceSave += leaves.length;
-    if (time.isSettling || this.#changedSinceSave >= SAVE_TOP_AFTER) this.#saveTop(update);
     return {
       root: this.#first().hashAt(1),
       proof,
       puts: update.puts,
+      deletes: update.deletes,
       changedTop: update.changedTop.finish(),
       added: update.added,
     };
@@ -210,6 +216,7 @@ export class MapWriter {
       const replaced = tile.leafOf(slot, leaf) !== undefined;
       if (tile.kinds[slot] === NONE || replaced) {
         tile.setLeaf(slot, leaf);
+        if (tile.depth < TOP_DEPTH) update.leaves.push(leaf);
         if (!replaced) update.added += 1;
         continue;
       }
@@ -229,6 +236,7 @@ export class MapWriter {
     this.#update(child, leaves, update, isThere ? [] : [2, 3]);
     tile.setLink(slot, child.hashes, HASH_WORDS);
     if (child.depth >= TOP_DEPTH) update.merged.push(nameBelow(tile, slot));
+    if (child.depth === TOP_DEPTH) update.linked.push(child);
     return child;
   }
 
@@ -319,19 +327,29 @@ export class MapWriter {
     for (const tile of this.#unsaved) checkStored(tile, EVERY_SLOT, this.#write(tile, update));
     this.#unsaved.clear();
     this.#changedSinceSave = 0;
+    update.deletes.push(...this.#editedSinceSave.map(topEditsKey));
+    this.#editedSinceSave = [];
     update.puts.push(savedAt(update.time.epoch));
   }
 
-  /** Loads the saved top and brings it up to `epoch`: what lies below is already of that epoch. */
+  /** What a restart makes again from the saved top. */
+  #saveEdits({ time: { epoch }, leaves, linked, puts }: Update): void {
+    const value = encodeTopEdits(leaves, linked);
+    checkTopEdits(value, leaves, linked);
+    puts.push({ key: topEditsKey(epoch), value });
+    this.#editedSinceSave.push(epoch);
+  }
+
+  /** Loads the saved top and brings it up to `epoch`. */
   async #restoreTop(epoch: number): Promise<void> {
     const [saved = 0] = numbersOfKey(getReferenced(this.#reads, TOP_KEY, "the place of the top"));
     this.#loadTop(emptyTile());
-    const below = new Map<number, Tile | undefined>();
-    for (let each = saved + 1; each <= epoch; each++) {
-      for await (const leaf of leavesOf(this.#reads, each)) {
-        this.#changedSinceSave += 1;
-        this.#restoreLeaf(leaf, below);
-      }
+    for await (const { key, value } of eachInRange(this.#reads, topEditsKey(saved + 1), topEditsKey(epoch + 1))) {
+      const { leaves, links } = parseTopEdits(value);
+      for (const leaf of leaves) this.#setInTop(this.#first(), leaf, undefined);
+      for (const { prefix, hash } of links) this.#setInTop(this.#first(), prefix, hash);
+      this.#editedSinceSave.push(...numbersOfKey(key));
+      this.#changedSinceSave += leaves.length + links.length;
     }
     this.#refreshTop();
   }
@@ -348,31 +366,23 @@ export class MapWriter {
     return tile;
   }
 
-  /** Sets a leaf in the top, or, where a tile lies below its place, that tile's hash. `seen`: tiles below that were read. */
-  #restoreLeaf(leaf: StoredLeaf, seen: Map<number, Tile | undefined>): void {
-    const bits = bitsOf(leaf.index, TOP_DEPTH);
-    if (!seen.has(bits)) seen.set(bits, this.#read({ prefix: prefixOf(leaf.index, TOP_DEPTH), depth: TOP_DEPTH }));
-    const below = seen.get(bits);
-    this.#setInTop(this.#first(), encodeLeaf(leaf), below);
-  }
-
-  /** `below`: the tile into which the leaf belongs, undefined if the leaf itself stands in the top. */
-  #setInTop(tile: Tile, leaf: Uint8Array, below: Tile | undefined): void {
+  /** `path`: a leaf that stands in the top; or the first bits of those for which a tile stands below it, of this hash. */
+  #setInTop(tile: Tile, path: Uint8Array, below: Int32Array | undefined): void {
     this.#unsaved.add(tile);
-    let slot = tile.slotOf(leaf);
-    while (!isEdge(slot) && (below !== undefined || (tile.kinds[slot] === LEAF && !tile.leafOf(slot, leaf)))) {
+    let slot = tile.slotOf(path);
+    while (!isEdge(slot) && (below !== undefined || (tile.kinds[slot] === LEAF && !tile.leafOf(slot, path)))) {
       if (tile.kinds[slot] === LEAF) tile.splitLeaf(slot);
       else openSlot(tile, slot);
-      slot = tile.slotOf(leaf);
+      slot = tile.slotOf(path);
     }
-    if (!isEdge(slot) || (below === undefined && tile.kinds[slot] !== LINK && isFree(tile, slot, leaf))) {
-      tile.setLeaf(slot, leaf);
+    if (!isEdge(slot) || (below === undefined && tile.kinds[slot] !== LINK && isFree(tile, slot, path))) {
+      tile.setLeaf(slot, path);
     } else if (tile.depth + TILE_HEIGHT === TOP_DEPTH) {
       if (below === undefined) throw missingTile();
-      tile.setLink(slot, below.hashes, HASH_WORDS);
+      tile.setLink(slot, below, 0);
     } else {
       const child = this.#top[numberBelow(topNumber(tile), slot)] ?? this.#restoreBelow(tile, slot);
-      this.#setInTop(child, leaf, below);
+      this.#setInTop(child, path, below);
       tile.setLink(slot, child.hashes, HASH_WORDS);
     }
   }
@@ -402,6 +412,10 @@ class Update {
   readonly time: WriteTime;
   readonly puts: KeyValue[] = [];
   readonly changedTop = new TopPacker();
+  readonly deletes: Uint8Array[] = [];
+  /** Leaves that were set in the top, and the tiles right below it that changed. */
+  readonly leaves: Uint8Array[] = [];
+  readonly linked: Tile[] = [];
   /** Names of the deeper tiles that changed. */
   readonly merged: (string | number)[] = [];
   added = 0;
@@ -478,15 +492,4 @@ function rehashAll(tile: Tile, slot: number): void {
   rehashAll(tile, 2 * slot);
   rehashAll(tile, 2 * slot + 1);
   tile.rehash(slot);
-}
-
-/** The leaves that an epoch set, from its change list. */
-async function* leavesOf(reads: Reads, epoch: number): AsyncGenerator<StoredLeaf> {
-  let row = 0;
-  for await (const { index, before, commitments } of eachRow(reads, epoch)) {
-    const position = positionOf(epoch, row);
-    row += 1;
-    const tip = commitments.reduce((history, commitment) => appendToTip(history, commitment, position), before);
-    yield { index, n: tip.size, historyRoot: rootOfTip(tip), position };
-  }
 }

@@ -166,6 +166,10 @@ export function versionKey(position: Position, version: number): Uint8Array {
 export function configurationKey(hash: Hash): Uint8Array {
   return Buffer.concat([kindKey("k"), hash]);
 }
+/** What an epoch changed in the top of the map; until that top is saved. */
+export function topEditsKey(epoch: number): Uint8Array {
+  return numberKey("h", epoch);
+}
 /** The index in this log of the user who had this one in the log before. */
 export function bijectionKey(oldIndex: Hash): Uint8Array {
   return Buffer.concat([kindKey("x"), oldIndex]);

@@ -11,13 +11,14 @@ import { readMap, readSettledMap, TileCache } from "../../../appservice/store/ma
 import type { MapReader } from "../../../appservice/store/map-reader.ts";
 import { changeTop } from "../../../appservice/store/map-top.ts";
 import type { Top } from "../../../appservice/store/map-top.ts";
-import { leafInStored, prefixOf, tileKey, TOP_DEPTH } from "../../../appservice/store/map-tiles.ts";
+import { LEAF_BYTES, leafInStored, prefixOf, tileKey, TOP_DEPTH } from "../../../appservice/store/map-tiles.ts";
 import type { StoredLeaf } from "../../../appservice/store/map-tiles.ts";
 import { MapWriter } from "../../../appservice/store/map-writer.ts";
-import { positionOf } from "../../../appservice/store/records.ts";
+import { topEditsKey, numbersOfKey, positionOf, TOP_KEY } from "../../../appservice/store/records.ts";
 import type { ChangeRow, Tip } from "../../../appservice/store/records.ts";
 import { IntegrityError } from "../../../appservice/store/store.ts";
-import type { Store } from "../../../appservice/store/store.ts";
+import { parseTopEdits } from "../../../appservice/store/top-edits.ts";
+import type { Commit, KeyValue, Store } from "../../../appservice/store/store.ts";
 import { sha256 } from "../../../shared/crypto/hash.ts";
 import type { Hash } from "../../../shared/crypto/hash.ts";
 import { compareBytes, encodeHex, utf8 } from "../../../shared/encoding.ts";
@@ -99,7 +100,10 @@ class TwoMaps {
     for (const { index, n, historyRoot } of leaves) this.tree.set(index, n, historyRoot);
     assert.equal(encodeHex(change.root), encodeHex(this.tree.root));
     this.#top = changeTop(this.#top, change.changedTop);
-    await this.store.commit({ puts: [...change.puts, ...encodeChanges(this.epoch, rows).puts] });
+    await this.store.commit({
+      puts: [...change.puts, ...encodeChanges(this.epoch, rows).puts],
+      deletes: change.deletes,
+    });
     if (!isSettling) return;
     this.#settledBefore = this.epoch;
     this.settled.set(this.epoch, { tree: new PrefixTree(this.tree), root: this.tree.root });
@@ -223,6 +227,63 @@ describe("the map in tiles", () => {
     }
     maps.writer = await MapWriter.open(maps.store, maps.epoch, maps.tree.root);
     await maps.closeEpoch([target], false);
+  });
+
+  it("keeps what changed in the top until that is saved, and opens with nothing else", async () => {
+    const indices = crowdedIndices(40, dice("links"));
+    const stored = async (): Promise<readonly KeyValue[]> =>
+      await maps.store.range(topEditsKey(0), topEditsKey(maps.epoch + 1), 100);
+    for (let i = 0; i < 3; i++) await maps.closeEpoch(indices, false);
+    assert.deepEqual(
+      (await stored()).map(({ key }) => numbersOfKey(key)),
+      [[1], [2], [3]],
+    );
+    const open = async (change: Commit): Promise<MapWriter> => {
+      const before = await stored();
+      await maps.store.commit(change);
+      try {
+        return await MapWriter.open(maps.store, maps.epoch, maps.tree.root);
+      } finally {
+        await maps.store.commit({ puts: before });
+      }
+    };
+    assert.deepEqual((await open({})).packedTop(), maps.writer.packedTop());
+    const [last] = (await stored()).slice(-1);
+    const { leaves } = parseTopEdits(last!.value);
+    const positions = leaves.map((_, i) => 4 + LEAF_BYTES * (i + 1) - 8);
+    for (let at = 0; at < last!.value.length; at++) {
+      // Which row set a leaf is no part of the root; `fsck` looks at that.
+      if (positions.some((start) => at >= start && at < start + 8)) continue;
+      const value = Uint8Array.from(last!.value);
+      value[at]! ^= 1 << (at & 7);
+      await assert.rejects(open({ puts: [{ key: last!.key, value }] }), IntegrityError, `byte ${at}`);
+    }
+    await assert.rejects(open({ puts: [{ key: last!.key, value: last!.value.subarray(1) }] }), IntegrityError);
+    await assert.rejects(open({ deletes: [last!.key] }), IntegrityError);
+    await maps.closeEpoch(indices, true);
+    assert.deepEqual(await stored(), []);
+    await maps.restart();
+    maps.check(indices);
+  });
+
+  it("saves the top after many changes", async () => {
+    const { store, writer } = maps;
+    const saved: (number | undefined)[] = [];
+    for (let epoch = 1; epoch <= 7; epoch++) {
+      const indices = Array.from({ length: 9_500 }, (_, i) => sha256(utf8(`${epoch % 3}/${i}`))).sort(compareBytes);
+      const rows = indices.map((index) => ({ index, before: EMPTY_TIP, commitments: [index] }));
+      const leaves = indices.map((index, row) => {
+        const position = positionOf(epoch, row);
+        return { index, n: 1, historyRoot: rootOfTip(appendToTip(EMPTY_TIP, index, position)), position };
+      });
+      const { puts, deletes, root } = writer.apply(leaves, { epoch, isSettling: false, settledBefore: 0 });
+      await store.commit({ puts: [...puts, ...encodeChanges(epoch, rows).puts], deletes });
+      saved.push(numbersOfKey(store.get(TOP_KEY)!)[0]);
+      const edits = await store.range(topEditsKey(0), topEditsKey(epoch + 1), 10);
+      assert.equal(edits.length, epoch - (saved.at(-1) ?? 0));
+      assert.deepEqual((await MapWriter.open(store, epoch, root)).packedTop(), writer.packedTop());
+    }
+    assert.deepEqual(saved, [0, 0, 0, 0, 0, 0, 7]);
   });
 
   it("refuses to open with another root than the signed one", async () => {
