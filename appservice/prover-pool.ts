@@ -7,8 +7,8 @@ import type { VrfProof } from "../shared/crypto/vrf.ts";
 
 const THREAD = new URL(`./vrf-thread${extname(import.meta.url)}`, import.meta.url);
 const THREADS = 2;
-/** User ids sent to a thread at once. */
-const BATCH = 16;
+/** User ids sent to a thread at once, at most: to wake it, and to be woken by it, costs as much as several proofs. */
+const MAX_BATCH = 256;
 
 /** What a thread answers for each user id: its index and the proof of that. */
 export const PROVEN_BYTES: number = HASH_BYTES + VRF_PROOF_BYTES;
@@ -65,7 +65,8 @@ export class ProverPool {
     while (this.#queue.length > 0) {
       const worker = this.#idle.pop();
       if (worker === undefined) return;
-      this.#send(worker, this.#queue.splice(0, BATCH));
+      const share = Math.ceil(this.#queue.length / THREADS);
+      this.#send(worker, this.#queue.splice(0, Math.min(share, MAX_BATCH)));
     }
   }
 
