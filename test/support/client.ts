@@ -16,6 +16,8 @@ export type Sdk = "oldest" | "newest";
 
 /** How long something may take that should take a second or two. */
 const PATIENCE_MS = 30_000;
+/** How often it is looked for a signature before that is made again: some five seconds. */
+const ASKED_BEFORE_AGAIN = 200;
 /** Long enough for what Rust has begun when the network stops. */
 const REST_MS = 100;
 
@@ -147,8 +149,14 @@ export class OpenClient {
 
   async #isSignedByOwner(): Promise<void> {
     const { userId, deviceId } = this.account;
+    let asked = 0;
     await eventually(`${userId} signs ${deviceId}`, async () => {
-      return (await this.crypto.getDeviceVerificationStatus(userId, deviceId))?.signedByOwner === true;
+      const status = await this.crypto.getDeviceVerificationStatus(userId, deviceId);
+      if (status?.signedByOwner === true) return true;
+      asked += 1;
+      // Seen once in some thousand: the signature that the SDK has made does not come back. It is made again, as a person would.
+      if (asked % ASKED_BEFORE_AGAIN === 0) await this.crypto.crossSignDevice(deviceId);
+      return false;
     });
   }
 
