@@ -3,7 +3,7 @@
  * stay bytes: nothing that is done with them takes a time that depends on their value.
  */
 import { hash } from "node:crypto";
-import { clearCofactor } from "../shared/crypto/edwards25519.ts";
+import { basePoint, clearCofactor, encodePoint } from "../shared/crypto/edwards25519.ts";
 import type { ProjectivePoint } from "../shared/crypto/edwards25519.ts";
 import { proveVrf } from "../shared/crypto/vrf.ts";
 import type { VrfProof } from "../shared/crypto/vrf.ts";
@@ -40,8 +40,7 @@ const SUITE = 0x03;
 /** What follows the suite in the input of a hash: for points from input, challenges and outputs; and what ends each. RFC 9381. */
 const [TO_CURVE, CHALLENGE, OUTPUT, END] = [0x01, 0x02, 0x03, 0x00];
 const CHALLENGE_BYTES = 16;
-/** The base point (RFC 8032). */
-const BASE_POINT = Buffer.from(`58${"66".repeat(31)}`, "hex");
+const BASE_POINT = encodePoint(basePoint().point);
 
 /** ECVRF-EDWARDS25519-SHA512-TAI (RFC 9381). */
 class SodiumProver {
