@@ -182,9 +182,17 @@ export class LogWriter {
     return this.#take(this.#merged(userId) ?? this.#proveNew(userId), { number: undefined, userId, entry, observedMs });
   }
 
+  /** Takes what was read for changes that come next, as far as it is what the log has now. */
+  load(reads: readonly ReadBefore[]): void {
+    const tiles = reads.flatMap(({ user, tile }) =>
+      user === undefined || tile === undefined ? [] : [{ index: parseUser(user).index, stored: tile }],
+    );
+    this.#builder.map.load(tiles);
+  }
+
   /**
    * As `submit`, for a change with a number; undefined if the user is new and `prepare` has not brought its proof yet.
-   * `read`: what was read for it before.
+   * `read`: what was read for it before, and given to `load`.
    */
   take(change: NumberedChange, read: ReadBefore): TakenChange | undefined {
     const merged = this.#merged(change.userId, read);
@@ -381,7 +389,6 @@ export class LogWriter {
     if (stored === undefined) return undefined;
     const { index, vrfProof } = parseUser(stored);
     const { map } = this.#builder;
-    if (read.tile !== undefined) map.load(index, read.tile);
     const leaf = map.find(index);
     if (leaf === undefined) throw new IntegrityError(`the map has no leaf for index ${encodeUnpadded(index)}`);
     const isNewest = read.version?.position === leaf.position && read.version.n === leaf.n;

@@ -1,8 +1,10 @@
 /** The batch proof of the map for auditors, straight from tiles: the bytes of `proveMapBatch` in the core, made faster. */
 import { bitAt } from "../../shared/map/map-proof.ts";
-import { HASH_WORDS, LEAF_CONTENT_BYTES, putHashBytes } from "./fixed-hash.ts";
+import { HASH_WORDS, putHashBytes } from "./fixed-hash.ts";
+import { LEAF_CONTENT_BYTES } from "./map-hashes.ts";
 import { INNER, LEAF, LINK, sameIndex } from "./map-tiles.ts";
 import type { Tile } from "./map-tiles.ts";
+import { IntegrityError } from "./store.ts";
 
 /** Kinds of what a proof holds where a target ends or its path goes on. Protocol, "Map". */
 const OWN = 0;
@@ -11,20 +13,49 @@ const FOREIGN = 2;
 const NODE = 3;
 const HASH_BYTES = 32;
 
+/** A tile with targets below it. */
+export interface ProvenTile {
+  /** Where in the buffer of the prover begins what the proof has of this tile, where each tile below comes in, and the end. */
+  readonly proof: readonly number[];
+  /** Those tiles, in order, and others that the map does not have yet, whose `proof` is empty. */
+  readonly below: readonly ProvenTile[];
+}
+
+/** Makes one proof, tile by tile, so that each tile can be changed as soon as it is proven. */
 export class BatchProver {
-  readonly #below: (tile: Tile, slot: number) => Tile;
   #buffer = Buffer.allocUnsafe(65_536);
   #length = 0;
+  /** Of the tile that is being walked. */
+  #cuts: number[] = [];
 
-  /** `below`: the tile under an edge slot. */
-  constructor(below: (tile: Tile, slot: number) => Tile) {
-    this.#below = below;
+  /**
+   * The `proof` of a tile for the indices (first 32 bytes) of `targets` from `start` on, before `end`. They are strictly
+   * increasing.
+   */
+  prove(tile: Tile, targets: readonly Uint8Array[], start: number, end: number): readonly number[] {
+    const cuts = (this.#cuts = [this.#length]);
+    this.#walk(tile, 1, targets, start, end);
+    cuts.push(this.#length);
+    return cuts;
   }
 
-  /** The proof for the indices (first 32 bytes) of `targets`, which are strictly increasing. */
-  prove(first: Tile, targets: readonly Uint8Array[]): Uint8Array {
-    this.#walk(first, 1, targets, 0, targets.length);
-    return Buffer.from(this.#buffer.subarray(0, this.#length));
+  /** The whole proof, once all tiles below the first have theirs. */
+  join(first: ProvenTile): Uint8Array {
+    const proof = Buffer.allocUnsafe(this.#length);
+    const end = this.#copy(first, proof, 0);
+    if (end !== proof.length) throw new IntegrityError("a batch proof lacks a tile");
+    return proof;
+  }
+
+  #copy({ proof: cuts, below }: ProvenTile, proof: Buffer, start: number): number {
+    const inner = below.filter((tile) => tile.proof.length > 0);
+    let at = start;
+    for (let i = 0; i + 1 < cuts.length; i++) {
+      at += this.#buffer.copy(proof, at, cuts[i], cuts[i + 1]);
+      const tile = inner[i];
+      if (tile !== undefined) at = this.#copy(tile, proof, at);
+    }
+    return at;
   }
 
   #walk(tile: Tile, slot: number, targets: readonly Uint8Array[], start: number, end: number): void {
@@ -33,13 +64,14 @@ export class BatchProver {
       return;
     }
     const kind = tile.kinds[slot];
-    if (kind === INNER) this.#node(tile, slot, tile.depthOf(slot), targets, start, end);
-    else if (kind === LINK) this.#node(this.#below(tile, slot), 1, tile.depthOf(slot), targets, start, end);
+    if (kind === INNER) this.#node(tile, slot, targets, start, end);
+    else if (kind === LINK) this.#cuts.push(this.#length);
     else if (kind === LEAF) this.#leaf(tile.leafAt(slot), targets, start, end);
     else this.#byte(EMPTY);
   }
 
-  #node(tile: Tile, slot: number, depth: number, targets: readonly Uint8Array[], start: number, end: number): void {
+  #node(tile: Tile, slot: number, targets: readonly Uint8Array[], start: number, end: number): void {
+    const depth = tile.depthOf(slot);
     this.#byte(NODE);
     let middle = start;
     while (middle < end && bitAt(targets[middle] as Uint8Array, depth) === 0) middle += 1;

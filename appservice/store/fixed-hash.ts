@@ -1,39 +1,20 @@
 /**
- * SHA-256 for the few inputs of fixed length that are hashed by the ten thousand in every epoch, without allocating: nodes
- * (65 bytes), leaves of the map (73) and of histories (49). The general libraries spend most of their time around the
- * hash. Same results as the core; here a hash is eight 32-bit words in an `Int32Array`.
+ * SHA-256 for nodes (65 bytes) and leaves (49) of histories, of which every epoch has thousands: the general libraries spend
+ * most of their time around the hash. And the form of hashes in the map: eight 32-bit words in an `Int32Array`.
  */
 
-import { compressBlock, hashLeafWords, hashPair, INITIAL } from "./unrolled-sha256.ts";
+import { compressBlock, hashPair, INITIAL } from "./unrolled-sha256.ts";
 
 /** Words in a hash. */
 export const HASH_WORDS = 8;
-/** Bytes of a leaf that are hashed: index, u64 n, history root. */
-export const LEAF_CONTENT_BYTES = 72;
 
-const MAP_LEAF = 0x02;
-const MAP_NODE = 0x03;
 const HISTORY_LEAF = 0x04;
 const HISTORY_NODE = 0x05;
 
 /** Used by one call at a time: each runs to its end. */
 const state = new Int32Array(HASH_WORDS);
 const block = new Int32Array(16);
-const leafWords = new Int32Array(19);
 const pair = new Int32Array(2 * HASH_WORDS);
-
-/** Writes the hash of a node of the map over two hashes; each `at` counts words, `words` and `out` may be the same. */
-export function hashNode(words: Int32Array, left: number, right: number, out: Int32Array, outAt: number): void {
-  hashPair(MAP_NODE, words, left, right, out, outAt);
-}
-
-/** Writes the hash of a leaf of the map from its 72 bytes of content, from `at` on in `bytes`. */
-export function hashLeaf(bytes: Uint8Array, at: number, out: Int32Array, outAt: number): void {
-  leafWords[0] = (MAP_LEAF << 24) | (wordAt(bytes, at) >>> 8);
-  for (let i = 1; i < 18; i++) leafWords[i] = wordAt(bytes, at + 4 * i - 1);
-  leafWords[18] = (bytes[at + 71] as number) << 24;
-  hashLeafWords(leafWords, out, outAt);
-}
 
 /** The hash of a node of a history over two hashes of 32 bytes. */
 export function hashHistoryNode(left: Uint8Array, right: Uint8Array): Uint8Array {
@@ -90,7 +71,8 @@ export function setHashWords(words: Int32Array, wordsAt: number, bytes: Uint8Arr
   for (let i = 0; i < HASH_WORDS; i++) words[wordsAt + i] = wordAt(bytes, at + 4 * i);
 }
 
-function wordAt(bytes: Uint8Array, at: number): number {
+/** Four bytes as a word. */
+export function wordAt(bytes: Uint8Array, at: number): number {
   return (
     ((bytes[at] as number) << 24) |
     ((bytes[at + 1] as number) << 16) |

@@ -3,7 +3,8 @@ import type { Hash } from "../../shared/crypto/hash.ts";
 import { isZero } from "../../shared/encoding.ts";
 import { bitAt, MAX_DEPTH } from "../../shared/map/map-proof.ts";
 import type { MapView } from "../../shared/map/map-proof.ts";
-import { HASH_WORDS, LEAF_CONTENT_BYTES, putHashBytes, sameHash, setHashWords } from "./fixed-hash.ts";
+import { HASH_WORDS, putHashBytes, sameHash, setHashWords } from "./fixed-hash.ts";
+import { LEAF_CONTENT_BYTES } from "./map-hashes.ts";
 import {
   ageOfTile,
   checkTile,
@@ -13,7 +14,6 @@ import {
   LINK,
   NONE,
   parseLeaf,
-  parseTile,
   settledTileKey,
   Tile,
   TILE_HEIGHT,
@@ -23,6 +23,7 @@ import {
 import type { StoredLeaf, TilePlace } from "./map-tiles.ts";
 import { numberBelow, topNumber } from "./map-top.ts";
 import type { Top } from "./map-top.ts";
+import { parseTile } from "./tile-hashes.ts";
 import { getReferenced } from "./store.ts";
 import type { Reads } from "./store.ts";
 
@@ -243,12 +244,12 @@ export class TileCache {
     this.#nextDeep = (this.#nextDeep + 1) % DEEP_TILES;
     // Should the bytes be damaged, nobody finds what they leave of the tile that was here.
     tile.hashes.fill(0, HASH_WORDS, 2 * HASH_WORDS);
-    return checkTile(parseTile(place.prefix, place.depth, bytes, tile), hashes, at);
+    return checkTile(parseTile(place, bytes, tile), hashes, at);
   }
 
   /** The same for a tile that the caller may keep. */
   lasting(place: TilePlace, hashes: Int32Array, at: number, read: ReadTile): Tile {
-    const tile = checkTile(parseTile(place.prefix, place.depth, read(place)), hashes, at);
+    const tile = checkTile(parseTile(place, read(place)), hashes, at);
     if (place.depth < TOP_DEPTH) this.#keep(keyOf(hashes, at), tile);
     return tile;
   }

@@ -6,10 +6,10 @@
 import type { Hash } from "../../shared/crypto/hash.ts";
 import { bitAt } from "../../shared/map/map-proof.ts";
 import type { MapLeaf } from "../../shared/map/map-proof.ts";
-import { hashBytes, hashLeaf, hashNode, HASH_WORDS, putHashBytes, sameHash, setHashWords } from "./fixed-hash.ts";
+import { hashBytes, HASH_WORDS, putHashBytes, sameHash, setHashWords } from "./fixed-hash.ts";
 import { readU64, writeU64 } from "./records.ts";
 import type { Position } from "./records.ts";
-import { differs, IntegrityError } from "./store.ts";
+import { IntegrityError } from "./store.ts";
 
 /** Levels in one tile. */
 export const TILE_HEIGHT = 6;
@@ -77,8 +77,6 @@ export class Tile {
   copiedIn = 0;
   /** The stored form, where it is at hand. Kept by the writer. */
   stored: Uint8Array | undefined;
-  /** The epoch that was built next when this was read from disk. Kept by the writer, for deeper tiles. */
-  readBefore: number = -Infinity;
 
   /** `prefix`: 32 bytes of which the first `depth` bits count. `like`: what the tile holds. */
   constructor(prefix: Uint8Array, depth: number, like?: Tile) {
@@ -117,10 +115,10 @@ export class Tile {
     return leaf !== undefined && sameIndex(leaf, index) ? leaf : undefined;
   }
 
+  /** The hash is to be computed: see `TileHashes`. */
   setLeaf(slot: number, leaf: Uint8Array): void {
     this.kinds[slot] = LEAF;
     this.leaves[slot] = leaf;
-    hashLeaf(leaf, 0, this.hashes, slot * HASH_WORDS);
   }
 
   setNone(slot: number): void {
@@ -136,7 +134,7 @@ export class Tile {
     for (let i = 0; i < HASH_WORDS; i++) this.hashes[slot * HASH_WORDS + i] = hashes[at + i] as number;
   }
 
-  /** Turns a leaf into a node with that leaf below it. Only above the edge. */
+  /** Turns a leaf into a node with that leaf below it, whose hashes are to be computed. Only above the edge. */
   splitLeaf(slot: number): void {
     const leaf = this.leafAt(slot);
     this.kinds[slot] = INNER;
@@ -144,10 +142,6 @@ export class Tile {
     const below = 2 * slot + bitAt(leaf, this.depthOf(slot));
     this.setNone(below ^ 1);
     this.setLeaf(below, leaf);
-  }
-
-  rehash(slot: number): void {
-    hashNode(this.hashes, 2 * slot * HASH_WORDS, (2 * slot + 1) * HASH_WORDS, this.hashes, slot * HASH_WORDS);
   }
 
   hashAt(slot: number): Hash {
@@ -224,7 +218,9 @@ export const SETTLED_TILE_KIND: number = "s".charCodeAt(0);
 
 // ------------------------------------------------------------------------------------------------------------- encoding
 
-const HEADER_BYTES = 16;
+export const HEADER_BYTES = 16;
+/** What a node on the edge with children adds: the hash of the tile below. */
+export const LINK_BYTES: number = 4 * HASH_WORDS;
 /** Longest stored form: every slot on the edge a leaf. */
 const MAX_TILE_BYTES: number = HEADER_BYTES + SLOTS + EDGE * LEAF_BYTES;
 /** Written by one call at a time. */
@@ -248,7 +244,7 @@ function encodeNode(tile: Tile, slot: number, start: number): number {
   }
   if (kind === NONE) return at;
   putHashBytes(scratch, at, tile.hashes, slot * HASH_WORDS);
-  return at + 4 * HASH_WORDS;
+  return at + LINK_BYTES;
 }
 
 /** When the stored form of a tile was written, and where its earlier form is. */
@@ -261,7 +257,7 @@ export function ageOfTile(bytes: Uint8Array): { readonly writtenIn: number; read
 export function leafInStored(bytes: Uint8Array, index: Hash): StoredLeaf | undefined {
   for (let at = HEADER_BYTES; at < bytes.length; at++) {
     const kind = bytes[at];
-    if (kind === LINK) at += 4 * HASH_WORDS;
+    if (kind === LINK) at += LINK_BYTES;
     if (kind !== LEAF) continue;
     if (at + LEAF_BYTES >= bytes.length) break;
     const leaf = new Uint8Array(bytes.buffer, bytes.byteOffset + at + 1, LEAF_BYTES);
@@ -271,39 +267,38 @@ export function leafInStored(bytes: Uint8Array, index: Hash): StoredLeaf | undef
   return undefined;
 }
 
-/** A tile from its stored form, all hashes computed. `spare`: a tile nobody uses, whose memory it takes. */
-export function parseTile(prefix: Uint8Array, depth: number, bytes: Uint8Array, spare?: Tile): Tile {
-  const tile = spare ?? new Tile(prefix, depth);
-  tile.prefix = prefix;
-  tile.depth = depth;
+/**
+ * Fills a tile that stands at its place from its stored form, but for the hashes of its leaves and nodes: adds their slots to
+ * `unhashed`. Throws `IntegrityError` where the bytes can't be a tile.
+ */
+export function readTile(tile: Tile, bytes: Uint8Array, unhashed: number[]): void {
   const { writtenIn, copiedIn } = ageOfTile(bytes);
   tile.writtenIn = writtenIn;
   tile.copiedIn = copiedIn;
-  if (parseNode(tile, 1, bytes, HEADER_BYTES) !== bytes.length) throw new IntegrityError("a tile has bytes left over");
-  return tile;
+  const end = readNode(tile, 1, bytes, HEADER_BYTES, unhashed);
+  if (end !== bytes.length) throw new IntegrityError("a tile has bytes left over");
 }
 
-function parseNode(tile: Tile, slot: number, bytes: Uint8Array, start: number): number {
+function readNode(tile: Tile, slot: number, bytes: Uint8Array, start: number, unhashed: number[]): number {
   const kind = bytes[start];
   const at = start + 1;
   if (kind === NONE) {
     tile.setNone(slot);
     return at;
   }
+  if (kind === LINK && isEdge(slot) && at + LINK_BYTES <= bytes.length) {
+    tile.kinds[slot] = LINK;
+    setHashWords(tile.hashes, slot * HASH_WORDS, bytes, at);
+    return at + LINK_BYTES;
+  }
+  unhashed.push(slot);
   if (kind === LEAF && at + LEAF_BYTES <= bytes.length) {
     tile.setLeaf(slot, new Uint8Array(bytes.buffer, bytes.byteOffset + at, LEAF_BYTES));
     return at + LEAF_BYTES;
   }
-  if (kind === LINK && isEdge(slot) && at + 32 <= bytes.length) {
-    tile.kinds[slot] = LINK;
-    setHashWords(tile.hashes, slot * HASH_WORDS, bytes, at);
-    return at + 32;
-  }
   if (kind !== INNER || isEdge(slot)) throw new IntegrityError("a tile of the map can't be read");
   tile.kinds[slot] = INNER;
-  const end = parseNode(tile, 2 * slot + 1, bytes, parseNode(tile, 2 * slot, bytes, at));
-  tile.rehash(slot);
-  return end;
+  return readNode(tile, 2 * slot + 1, bytes, readNode(tile, 2 * slot, bytes, at, unhashed), unhashed);
 }
 
 /** Throws `IntegrityError` unless the tile's uppermost hash is the one that the tile above (or the epoch) says. */
@@ -312,89 +307,4 @@ export function checkTile(tile: Tile, hashes: Int32Array, at: number): Tile {
     throw new IntegrityError(`the tile at depth ${tile.depth} of the map does not have the hash that stands above it`);
   }
   return tile;
-}
-
-// ---------------------------------------------------------------------------------------------------------- second path
-
-/** One bit that flips in memory has ended a log; so what changed is hashed twice, from what is going to disk. */
-const second = new Int32Array(SLOTS * HASH_WORDS);
-
-/**
- * Throws `IntegrityError` unless the nodes on the way to each of these leaves have the hashes of what stands below them: what
- * an epoch builds on has been in memory for months.
- */
-export function checkPaths(tile: Tile, leaves: readonly Uint8Array[]): void {
-  seen.fill(0);
-  for (const leaf of leaves) {
-    const end = tile.slotOf(leaf);
-    if (seen[end] === 0 && tile.kinds[end] === LEAF) checkLeaf(tile, end);
-    for (let slot = end; slot >= 1 && seen[slot] === 0; slot >>= 1) {
-      seen[slot] = 1;
-      if (tile.kinds[slot] !== INNER) continue;
-      hashNode(tile.hashes, 2 * slot * HASH_WORDS, (2 * slot + 1) * HASH_WORDS, second, slot * HASH_WORDS);
-      compare(tile, slot);
-    }
-  }
-}
-const seen = new Uint8Array(SLOTS);
-
-function checkLeaf(tile: Tile, slot: number): void {
-  hashLeaf(tile.leafAt(slot), 0, second, slot * HASH_WORDS);
-  compare(tile, slot);
-}
-
-function compare(tile: Tile, slot: number): void {
-  if (!sameHash(second, slot * HASH_WORDS, tile.hashes, slot * HASH_WORDS)) throw differs("a hash of the map");
-}
-
-/**
- * Computes the changed hashes of a tile again and throws `IntegrityError` where they differ: leaves and the hashes of
- * lower tiles from `encoded` (the stored form; undefined for a tile that stays in memory), nodes from those.
- * `changed`: a byte per slot.
- */
-export function checkChanged(tile: Tile, changed: Uint8Array, encoded: Uint8Array | undefined): void {
-  if (encoded === undefined) checkLeaves(tile, changed);
-  else checkStored(tile, changed, encoded);
-  for (let slot = EDGE - 1; slot >= 1; slot--) {
-    if (changed[slot] === 0 || tile.kinds[slot] !== INNER) continue;
-    takeSecond(tile, 2 * slot, changed);
-    takeSecond(tile, 2 * slot + 1, changed);
-    hashNode(second, 2 * slot * HASH_WORDS, (2 * slot + 1) * HASH_WORDS, second, slot * HASH_WORDS);
-    compare(tile, slot);
-  }
-}
-
-/** The part of `checkChanged` that compares a tile with its stored form. */
-export function checkStored(tile: Tile, changed: Uint8Array, encoded: Uint8Array): void {
-  if (checkEncoded(tile, 1, changed, encoded, HEADER_BYTES) !== encoded.length) throw differs("a hash of the map");
-}
-
-function checkLeaves(tile: Tile, changed: Uint8Array): void {
-  for (let slot = 1; slot < SLOTS; slot++) {
-    if (changed[slot] === 1 && tile.kinds[slot] === LEAF) checkLeaf(tile, slot);
-  }
-}
-
-/** Puts the hash of a child in place, unless it is a changed node and was just computed. */
-function takeSecond(tile: Tile, slot: number, changed: Uint8Array): void {
-  if (slot < EDGE && changed[slot] === 1 && tile.kinds[slot] === INNER) return;
-  for (let i = slot * HASH_WORDS; i < (slot + 1) * HASH_WORDS; i++) second[i] = tile.hashes[i] as number;
-}
-
-function checkEncoded(tile: Tile, slot: number, changed: Uint8Array, encoded: Uint8Array, start: number): number {
-  const kind = encoded[start];
-  const at = start + 1;
-  if (kind !== tile.kinds[slot]) throw differs("a hash of the map");
-  if (kind === INNER) {
-    return checkEncoded(tile, 2 * slot + 1, changed, encoded, checkEncoded(tile, 2 * slot, changed, encoded, at));
-  }
-  if (kind === NONE) return at;
-  if (kind === LEAF) {
-    const leaf = tile.leafAt(slot);
-    for (let i = 0; i < LEAF_BYTES; i++) if (encoded[at + i] !== leaf[i]) throw differs("a leaf of the map");
-    if (changed[slot] === 0) return at + LEAF_BYTES;
-    hashLeaf(encoded, at, second, slot * HASH_WORDS);
-  } else setHashWords(second, slot * HASH_WORDS, encoded, at);
-  compare(tile, slot);
-  return at + (kind === LEAF ? LEAF_BYTES : 4 * HASH_WORDS);
 }

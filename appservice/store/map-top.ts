@@ -166,19 +166,19 @@ export class TopPacker {
   #hashes = new Int32Array(SLOTS * HASH_WORDS);
   readonly #leaves: Uint8Array[] = [];
 
-  /** Adds the slots of a tile that are marked by 1 in `changed`. */
-  add(tile: Tile, changed: Uint8Array): void {
-    const before = this.#count;
-    if (2 * (before + SLOTS) > this.#slots.length) this.#grow();
-    for (let slot = 1; slot < SLOTS; slot++) if (changed[slot] === 1) this.#addSlot(tile, slot);
-    this.#tiles.push(topNumber(tile), this.#count - before);
+  /** Adds slots of a tile, the uppermost first. */
+  add(tile: Tile, slots: readonly number[]): void {
+    if (2 * (this.#count + SLOTS) > this.#slots.length) this.#grow();
+    for (const slot of slots) this.#addSlot(tile, slot);
+    this.#tiles.push(topNumber(tile), slots.length);
   }
 
   /** Adds all that is in a tile. */
   addWhole(tile: Tile): void {
+    const slots = Array.from({ length: SLOTS }, (_, slot) => slot);
     this.add(
       tile,
-      tile.kinds.map((kind) => (kind === NONE ? 0 : 1)),
+      slots.filter((slot) => tile.kinds[slot] !== NONE),
     );
   }
 

@@ -3,9 +3,6 @@ import type { Hash } from "../../shared/crypto/hash.ts";
 import { HASH_WORDS, sameHash, setHashWords } from "./fixed-hash.ts";
 import {
   ageOfTile,
-  checkChanged,
-  checkPaths,
-  checkStored,
   checkTile,
   EDGE,
   emptyTile,
@@ -14,12 +11,13 @@ import {
   INNER,
   isEdge,
   LEAF,
+  leafInStored,
   LINK,
   NONE,
   parseLeaf,
-  parseTile,
-  SLOTS,
+  readTile,
   settledTileKey,
+  SLOTS,
   Tile,
   tileKey,
   tileName,
@@ -30,21 +28,26 @@ import type { StoredLeaf, TilePlace } from "./map-tiles.ts";
 import { bitsOf, numberBelow, TopPacker, topNumber } from "./map-top.ts";
 import type { Top, TopChanges } from "./map-top.ts";
 import { BatchProver } from "./batch-prover.ts";
+import type { ProvenTile } from "./batch-prover.ts";
 import { numberKey, numbersOfKey, TOP_KEY, topEditsKey } from "./records.ts";
 import { eachInRange } from "./level-store.ts";
 import { getReferenced, IntegrityError } from "./store.ts";
 import type { KeyValue, Reads } from "./store.ts";
+import { parseTile, readInto, TileChecks, TileHashes } from "./tile-hashes.ts";
 import { checkTopEdits, encodeTopEdits, parseTopEdits } from "./top-edits.ts";
+import type { ChangedLink } from "./top-edits.ts";
 
 /** The top is saved after this many changed leaves, or epochs: what a restart replays, against what is written. */
 const SAVE_TOP_AFTER = 65_536;
 const SAVE_TOP_AFTER_EPOCHS = 16_384;
 
-/** Deeper tiles in one generation of those kept in memory, about 5 kB each: what five epochs of a thousand changes need. */
+/** Stored forms of deeper tiles in one generation of those kept in memory: what five epochs of a thousand changes need. */
 const MAX_LOADED = 8_192;
+/** Tiles whose memory is used again: those that are changed together. */
+const MAX_SPARE = 64;
 
-/** Epochs for which the hashes of a deeper tile are taken as they were computed when it was read; later they are checked. */
-const FRESH_EPOCHS = 8;
+/** Leaves for which tiles are changed together: enough to hash four nodes at once, and few enough for the cache. */
+const TOGETHER = 32;
 
 /** When an epoch is written, and the newest settling epoch before it, whose tiles are kept. */
 export interface WriteTime {
@@ -73,24 +76,22 @@ export class MapWriter {
   /** All tiles above TOP_DEPTH, by number: at most 4,161. */
   readonly #top: (Tile | undefined)[] = [];
   /**
-   * Deeper tiles: what is read when a change comes in is needed again when it is merged, and then forgotten. Two
-   * generations: so is what was not used while the younger one filled, for its change was refused.
+   * Stored forms of deeper tiles, found to be those that the map has: what is read when a change comes in is needed again
+   * when it is merged, and then forgotten. Two generations: so is what was not used while the younger one filled, for its
+   * change was refused.
    */
-  #young = new Map<string | number, Tile>();
-  #old = new Map<string | number, Tile>();
-  /** Memory of deeper tiles that are no longer needed. */
+  #young = new Map<string | number, Uint8Array>();
+  #old = new Map<string | number, Uint8Array>();
+  /** Tiles that nobody uses. */
   readonly #spare: Tile[] = [];
   /** Tiles of the top that changed since the top was saved. */
   readonly #unsaved = new Set<Tile>();
   #changedSinceSave = 0;
   /** Epochs since then that changed something. */
   #editedSinceSave: number[] = [];
-  /** The epoch that is built next. Written by `apply` and `open`. */
-  #nextEpoch: number;
 
-  private constructor(reads: Reads, nextEpoch: number) {
+  private constructor(reads: Reads) {
     this.#reads = reads;
-    this.#nextEpoch = nextEpoch;
   }
 
   /** What a new database holds: an empty first tile, saved at epoch 0. */
@@ -104,7 +105,7 @@ export class MapWriter {
    * comes out as `root`.
    */
   static async open(reads: Reads, epoch: number, root: Hash): Promise<MapWriter> {
-    const writer = new MapWriter(reads, epoch + 1);
+    const writer = new MapWriter(reads);
     await writer.#restoreTop(epoch);
     const expected = new Int32Array(HASH_WORDS);
     setHashWords(expected, 0, root, 0);
@@ -126,59 +127,69 @@ export class MapWriter {
 
   /** The leaf of an index after the newest epoch built. */
   find(index: Hash): StoredLeaf | undefined {
-    this.#forgetOldest();
-    return this.#findBelow(this.#first(), index);
-  }
-
-  #findBelow(first: Tile, index: Hash): StoredLeaf | undefined {
-    let tile = first;
-    let slot = tile.slotOf(index);
-    while (tile.kinds[slot] === LINK) {
-      tile = this.#below(tile, slot);
-      slot = tile.slotOf(index);
-    }
+    const [tile, slot] = this.#lastInTop(index);
+    if (tile.kinds[slot] === LINK) return this.#findBelow(tile, slot, index);
     const leaf = tile.leafOf(slot, index);
     return leaf === undefined ? undefined : parseLeaf(leaf);
   }
 
-  /** Takes the stored form of the tile below the top towards an index, unless it has changed since it was read. */
-  load(index: Hash, stored: Uint8Array): void {
-    const tile = this.#lastInTop(index);
-    const slot = tile.slotOf(index);
-    if (tile.kinds[slot] !== LINK) return;
-    const name = nameBelow(tile, slot);
-    if (this.#young.has(name) || this.#old.has(name)) return;
-    const child = this.#parse({ prefix: tile.childPrefix(slot), depth: TOP_DEPTH }, stored);
-    if (sameHash(child.hashes, HASH_WORDS, tile.hashes, slot * HASH_WORDS)) this.#young.set(name, child);
-    else this.#spare.push(child);
+  #findBelow(above: Tile, slot: number, index: Hash): StoredLeaf | undefined {
+    const stored = this.#loaded(nameBelow(above, slot)) ?? this.#readBelow(above, slot);
+    const leaf = leafInStored(stored, index);
+    if (leaf !== undefined) return leaf;
+    const tile = this.#unused(above, slot);
+    readTile(tile, stored, []);
+    const below = tile.slotOf(index);
+    const found = tile.kinds[below] === LINK ? this.#findBelow(tile, below, index) : undefined;
+    this.#reuse(tile);
+    return found;
   }
 
-  /** The tile in which the walk towards an index leaves the top, or ends before. */
-  #lastInTop(index: Hash): Tile {
+  /** Takes the stored forms of tiles right below the top towards indices, except for those that have changed since they were read. */
+  load(forms: readonly { readonly index: Hash; readonly stored: Uint8Array }[]): void {
+    this.#forgetOldest();
+    const hashes = new TileHashes();
+    const read = forms.flatMap(({ index, stored }) => {
+      const [above, slot] = this.#lastInTop(index);
+      if (above.kinds[slot] !== LINK || this.#loaded(nameBelow(above, slot)) !== undefined) return [];
+      const tile = this.#unused(above, slot);
+      readInto(tile, stored, hashes);
+      return [{ above, slot, tile, stored }];
+    });
+    hashes.compute();
+    for (const { above, slot, tile, stored } of read) {
+      const isNow = sameHash(tile.hashes, HASH_WORDS, above.hashes, slot * HASH_WORDS);
+      if (isNow) this.#young.set(nameBelow(above, slot), stored);
+      this.#reuse(tile);
+    }
+  }
+
+  /** Where the walk towards an index leaves the top, or ends before: the tile and the slot. */
+  #lastInTop(index: Hash): readonly [Tile, number] {
     let tile = this.#first();
-    for (let slot = tile.slotOf(index); tile.kinds[slot] === LINK && tile.depth + TILE_HEIGHT < TOP_DEPTH;) {
-      tile = this.#below(tile, slot);
+    let slot = tile.slotOf(index);
+    while (tile.kinds[slot] === LINK && tile.depth + TILE_HEIGHT < TOP_DEPTH) {
+      tile = this.#topBelow(tile, slot);
       slot = tile.slotOf(index);
     }
-    return tile;
+    return [tile, slot];
   }
 
   /** Sets leaves, in strictly increasing order of index, as one epoch. */
   apply(leaves: readonly StoredLeaf[], time: WriteTime): MapChange {
     const update = new Update(time);
     const encoded = leaves.map(encodeLeaf);
-    const proof = new BatchProver((tile, slot) => this.#below(tile, slot)).prove(this.#first(), encoded);
-    if (leaves.length > 0) this.#update(this.#first(), encoded, update);
+    const first = changedTile(this.#first(), { start: 0, end: leaves.length });
+    if (leaves.length > 0) this.#update([first], encoded, update);
+    else first.proof = update.prover.prove(first.tile, [], 0, 0);
     this.#changedSinceSave += leaves.length;
     const isMuch = this.#changedSinceSave >= SAVE_TOP_AFTER || this.#editedSinceSave.length >= SAVE_TOP_AFTER_EPOCHS;
     if (time.isSettling || isMuch) this.#saveTop(update);
     else if (leaves.length > 0) this.#saveEdits(update);
-    this.#forgetMerged(update);
     this.#forgetOldest();
-    this.#nextEpoch = time.epoch + 1;
     return {
       root: this.#first().hashAt(1),
-      proof,
+      proof: update.prover.join(first),
       puts: update.puts,
       deletes: update.deletes,
       changedTop: update.changedTop.finish(),
@@ -192,52 +203,91 @@ export class MapWriter {
     return first;
   }
 
-  /** `touched`: slots that differ from the epoch before already. */
-  #update(tile: Tile, leaves: readonly Uint8Array[], update: Update, touched: number[] = []): void {
-    // A tile that was made just now has no hashes yet, and those of one that was just read were just computed.
-    if (touched.length === 0 && tile.readBefore < update.time.epoch - FRESH_EPOCHS) checkPaths(tile, leaves);
-    const links = this.#place(tile, leaves, touched, update);
-    markChanged(touched);
-    rehashChanged(tile);
-    for (const { slot, child } of links) checkTile(child, tile.hashes, slot * HASH_WORDS);
-    const isTop = tile.depth < TOP_DEPTH;
-    checkChanged(tile, changed, isTop ? undefined : this.#write(tile, update));
-    if (!isTop) return;
-    this.#unsaved.add(tile);
-    update.changedTop.add(tile, changed);
+  /** Sets leaves in tiles of one depth and in those below them: a few at once, so that the processor's cache still has them. */
+  #update(tiles: readonly ChangedTile[], leaves: readonly Uint8Array[], update: Update): void {
+    this.#open(tiles, leaves);
+    for (const changed of tiles) {
+      if (!changed.isNew) changed.proof = update.prover.prove(changed.tile, leaves, changed.start, changed.end);
+      this.#setIn(changed, leaves, update);
+    }
+    for (const group of inGroups(tiles.flatMap(({ below }) => below))) this.#update(group, leaves, update);
+    const hashes = new TileHashes();
+    for (const { tile, slots } of tiles) hashes.add(tile, slots);
+    hashes.compute();
+    const checks = new TileChecks();
+    for (const changed of tiles) this.#finish(changed, checks, update);
+    checks.finish();
   }
 
-  /** Puts leaves into their slots, or into the tiles below, which it returns. Adds the slots that differ then to `touched`. */
-  #place(tile: Tile, leaves: readonly Uint8Array[], touched: number[], update: Update): readonly Link[] {
-    let below: Map<number, Uint8Array[]> | undefined;
-    for (const leaf of leaves) {
-      const slot = placeFor(tile, leaf, touched);
-      touched.push(slot);
+  /** Reads tiles that are not in memory, and looks at the hashes of those that are. One that was made just now has none. */
+  #open(tiles: readonly ChangedTile[], leaves: readonly Uint8Array[]): void {
+    const hashes = new TileHashes();
+    for (const { tile, isNew, above } of tiles) {
+      if (isNew || above === undefined || tile.depth < TOP_DEPTH) continue;
+      tile.stored = this.#loaded(nameBelow(above.tile, above.slot)) ?? this.#storedBelow(above.tile, above.slot);
+      readInto(tile, tile.stored, hashes);
+    }
+    hashes.compute();
+    const checks = new TileChecks();
+    for (const { tile, isNew, above, start, end } of tiles) {
+      if (isNew) continue;
+      if (above !== undefined) checkTile(tile, above.tile.hashes, above.slot * HASH_WORDS);
+      if (tile.depth < TOP_DEPTH) checks.addPaths(tile, leaves, start, end);
+    }
+    checks.finish();
+  }
+
+  /** Puts the leaves of a tile into their slots, but for those whose place is deeper: they are left to the tiles below. */
+  #setIn(changed: ChangedTile, leaves: readonly Uint8Array[], update: Update): void {
+    const { tile, below } = changed;
+    const marks = new SlotMarks();
+    changed.slots = marks.slots;
+    if (changed.isNew) for (const slot of [2, 3]) marks.mark(slot);
+    for (let i = changed.start; i < changed.end; i++) {
+      const leaf = leaves[i] as Uint8Array;
+      const slot = placeFor(tile, leaf, marks);
       const replaced = tile.leafOf(slot, leaf) !== undefined;
+      const last = below.at(-1);
       if (tile.kinds[slot] === NONE || replaced) {
         tile.setLeaf(slot, leaf);
         if (tile.depth < TOP_DEPTH) update.leaves.push(leaf);
         if (!replaced) update.added += 1;
-        continue;
-      }
-      // Most deeper tiles have none below.
-      below ??= new Map();
-      const list = below.get(slot);
-      if (list === undefined) below.set(slot, [leaf]);
-      else list.push(leaf);
+      } else if (last?.above?.slot === slot) last.end = i + 1;
+      else below.push(this.#changeBelow(tile, slot, i));
     }
-    if (below === undefined) return [];
-    return [...below].map(([slot, own]) => ({ slot, child: this.#updateBelow(tile, slot, own, update) }));
   }
 
-  #updateBelow(tile: Tile, slot: number, leaves: readonly Uint8Array[], update: Update): Tile {
-    const isThere = tile.kinds[slot] === LINK;
-    const child = isThere ? this.#below(tile, slot) : this.#makeBelow(tile, slot);
-    this.#update(child, leaves, update, isThere ? [] : [2, 3]);
-    tile.setLink(slot, child.hashes, HASH_WORDS);
-    if (child.depth >= TOP_DEPTH) update.merged.push(nameBelow(tile, slot));
-    if (child.depth === TOP_DEPTH) update.linked.push(child);
-    return child;
+  /** The tile below an edge slot, to which the leaf at `start` belongs, and maybe the next ones. */
+  #changeBelow(tile: Tile, slot: number, start: number): ChangedTile {
+    const isNew = tile.kinds[slot] !== LINK;
+    const isTop = tile.depth + TILE_HEIGHT < TOP_DEPTH;
+    const child = isNew ? this.#makeBelow(tile, slot) : isTop ? this.#topBelow(tile, slot) : this.#unused(tile, slot);
+    if (isNew) tile.setLink(slot, child.hashes, HASH_WORDS);
+    return changedTile(child, { isNew, above: { tile, slot }, start, end: start + 1 });
+  }
+
+  /** What becomes of a tile whose hashes are there. */
+  #finish({ tile, above, slots, below }: ChangedTile, checks: TileChecks, update: Update): void {
+    for (const child of below) this.#leave(child, update);
+    above?.tile.setLink(above.slot, tile.hashes, HASH_WORDS);
+    if (tile.depth >= TOP_DEPTH) checks.addStored(tile, slots, this.#write(tile, update));
+    else {
+      checks.addSlots(tile, slots);
+      this.#unsaved.add(tile);
+      update.changedTop.add(tile, slots);
+    }
+  }
+
+  /** What becomes of a tile once the hashes of the one above are there. */
+  #leave({ tile, above }: ChangedTile, update: Update): void {
+    if (above === undefined) return;
+    checkTile(tile, above.tile.hashes, above.slot * HASH_WORDS);
+    if (tile.depth === TOP_DEPTH) update.links.push({ prefix: tile.prefix, above: above.tile, slot: above.slot });
+    if (tile.depth < TOP_DEPTH) return;
+    const name = nameBelow(above.tile, above.slot);
+    this.#young.delete(name);
+    this.#old.delete(name);
+    this.#reuse(tile);
   }
 
   /** A tile below an edge leaf, which moves into it. */
@@ -249,56 +299,53 @@ export class MapWriter {
     return child;
   }
 
-  #below(tile: Tile, slot: number): Tile {
-    const depth = tile.depth + TILE_HEIGHT;
-    if (depth < TOP_DEPTH) return checkTile(this.#topBelow(tile, slot), tile.hashes, slot * HASH_WORDS);
-    const name = nameBelow(tile, slot);
-    const young = this.#young.get(name);
-    if (young !== undefined) return young;
-    const child = this.#old.get(name) ?? this.#read({ prefix: tile.childPrefix(slot), depth });
-    if (child === undefined) throw missingTile();
-    this.#young.set(name, checkTile(child, tile.hashes, slot * HASH_WORDS));
-    return child;
-  }
-
   #topBelow(tile: Tile, slot: number): Tile {
     const child = this.#top[numberBelow(topNumber(tile), slot)];
     if (child === undefined) throw missingTile();
     return child;
   }
 
-  /** What was written is not needed before it changes again. */
-  #forgetMerged({ merged }: Update): void {
-    for (const name of merged) {
-      const tile = this.#young.get(name);
-      this.#young.delete(name);
-      this.#old.delete(name);
-      if (tile !== undefined && this.#spare.length < MAX_LOADED) this.#spare.push(tile);
-    }
+  /** A tile for one below an edge slot of a tile on the lower edge of the top, or deeper. What it holds is to be read. */
+  #unused(above: Tile, slot: number): Tile {
+    const { prefix, depth } = childPlace(above, slot);
+    const tile = this.#spare.pop() ?? new Tile(prefix, depth);
+    tile.prefix = prefix;
+    tile.depth = depth;
+    return tile;
   }
 
-  /** Begins a generation if one is full. Nobody holds a tile of the oldest: its memory serves for others. */
+  #reuse(tile: Tile): void {
+    if (this.#spare.length < MAX_SPARE) this.#spare.push(tile);
+  }
+
+  /** The stored form of a deeper tile, if it is remembered. */
+  #loaded(name: string | number): Uint8Array | undefined {
+    const young = this.#young.get(name);
+    if (young !== undefined) return young;
+    const old = this.#old.get(name);
+    if (old !== undefined) this.#young.set(name, old);
+    return old;
+  }
+
+  /** The stored form of a deeper tile, read and remembered. */
+  #readBelow(above: Tile, slot: number): Uint8Array {
+    const stored = this.#storedBelow(above, slot);
+    const tile = this.#unused(above, slot);
+    checkTile(parseTile(tile, stored, tile), above.hashes, slot * HASH_WORDS);
+    this.#reuse(tile);
+    this.#young.set(nameBelow(above, slot), stored);
+    return stored;
+  }
+
+  #storedBelow(above: Tile, slot: number): Uint8Array {
+    return getReferenced(this.#reads, tileKey(childPlace(above, slot)), "a tile of the map");
+  }
+
+  /** Begins a generation if one is full. */
   #forgetOldest(): void {
     if (this.#young.size < MAX_LOADED) return;
-    for (const [name, tile] of this.#old) {
-      if (this.#spare.length < MAX_LOADED && !this.#young.has(name)) this.#spare.push(tile);
-    }
     this.#old = this.#young;
     this.#young = new Map();
-  }
-
-  /** A tile from the store. */
-  #read({ prefix, depth }: TilePlace): Tile | undefined {
-    const bytes = this.#reads.get(tileKey({ prefix, depth }));
-    return bytes === undefined ? undefined : this.#parse({ prefix, depth }, bytes);
-  }
-
-  #parse({ prefix, depth }: TilePlace, bytes: Uint8Array): Tile {
-    if (depth < TOP_DEPTH) return parseTile(prefix, depth, bytes);
-    const tile = parseTile(prefix, depth, bytes, this.#spare.pop());
-    tile.stored = bytes;
-    tile.readBefore = this.#nextEpoch;
-    return tile;
   }
 
   /** Adds a tile to the commit and returns its new form; the old one first moves to the settling epoch that still needs it. */
@@ -324,7 +371,12 @@ export class MapWriter {
   }
 
   #saveTop(update: Update): void {
-    for (const tile of this.#unsaved) checkStored(tile, EVERY_SLOT, this.#write(tile, update));
+    const checks = new TileChecks();
+    for (const tile of this.#unsaved) {
+      const leaves = EVERY_SLOT.filter((slot) => tile.kinds[slot] === LEAF);
+      checks.addStored(tile, leaves, this.#write(tile, update));
+    }
+    checks.finish();
     this.#unsaved.clear();
     this.#changedSinceSave = 0;
     update.deletes.push(...this.#editedSinceSave.map(topEditsKey));
@@ -333,9 +385,9 @@ export class MapWriter {
   }
 
   /** What a restart makes again from the saved top. */
-  #saveEdits({ time: { epoch }, leaves, linked, puts }: Update): void {
-    const value = encodeTopEdits(leaves, linked);
-    checkTopEdits(value, leaves, linked);
+  #saveEdits({ time: { epoch }, leaves, links, puts }: Update): void {
+    const value = encodeTopEdits(leaves, links);
+    checkTopEdits(value, leaves, links);
     puts.push({ key: topEditsKey(epoch), value });
     this.#editedSinceSave.push(epoch);
   }
@@ -356,8 +408,7 @@ export class MapWriter {
 
   /** The saved form of a tile of the top, and of all below it. */
   #loadTop(place: TilePlace): Tile {
-    const tile = this.#read(place);
-    if (tile === undefined) throw missingTile();
+    const tile = parseTile(place, getReferenced(this.#reads, tileKey(place), "a tile of the map"));
     this.#top[topNumber(tile)] = tile;
     if (tile.depth + TILE_HEIGHT === TOP_DEPTH) return tile;
     tile.kinds.forEach((kind, slot) => {
@@ -397,12 +448,17 @@ export class MapWriter {
 
   /** Hashes of what was restored, from the lower edge of the top up. */
   #refreshTop(): void {
-    for (const tile of [...this.#unsaved].sort((a, b) => b.depth - a.depth)) {
-      tile.kinds.forEach((kind, slot) => {
-        if (kind !== LINK || tile.depth + TILE_HEIGHT === TOP_DEPTH) return;
-        tile.setLink(slot, this.#topBelow(tile, slot).hashes, HASH_WORDS);
-      });
-      rehashAll(tile, 1);
+    for (let depth = TOP_DEPTH - TILE_HEIGHT; depth >= 0; depth -= TILE_HEIGHT) {
+      const hashes = new TileHashes();
+      for (const tile of this.#unsaved) {
+        if (tile.depth !== depth) continue;
+        tile.kinds.forEach((kind, slot) => {
+          if (kind !== LINK || depth + TILE_HEIGHT === TOP_DEPTH) return;
+          tile.setLink(slot, this.#topBelow(tile, slot).hashes, HASH_WORDS);
+        });
+        hashes.add(tile, EVERY_SLOT);
+      }
+      hashes.compute();
     }
   }
 }
@@ -413,11 +469,10 @@ class Update {
   readonly puts: KeyValue[] = [];
   readonly changedTop = new TopPacker();
   readonly deletes: Uint8Array[] = [];
+  readonly prover = new BatchProver();
   /** Leaves that were set in the top, and the tiles right below it that changed. */
   readonly leaves: Uint8Array[] = [];
-  readonly linked: Tile[] = [];
-  /** Names of the deeper tiles that changed. */
-  readonly merged: (string | number)[] = [];
+  readonly links: ChangedLink[] = [];
   added = 0;
 
   constructor(time: WriteTime) {
@@ -425,20 +480,72 @@ class Update {
   }
 }
 
-/** A tile below an edge slot. */
-interface Link {
-  readonly slot: number;
-  readonly child: Tile;
+/** A tile that an epoch changes. */
+interface ChangedTile extends ProvenTile {
+  readonly tile: Tile;
+  /** Whether it was made just now, from a leaf. */
+  readonly isNew: boolean;
+  /** Where it hangs. */
+  readonly above: { readonly tile: Tile; readonly slot: number } | undefined;
+  /** Leaves that belong here or deeper: from `start` on, before `end`. */
+  readonly start: number;
+  end: number;
+  /** Slots that differ from the epoch before, the uppermost first. Written by `#setIn`. */
+  slots: readonly number[];
+  proof: readonly number[];
+  /** The changed tiles right below. Written by `#setIn`. */
+  readonly below: ChangedTile[];
 }
 
-/** Splits leaves until one has its place in a tile or on its edge. Adds what that changes to `touched`. */
-function placeFor(tile: Tile, leaf: Uint8Array, touched: number[]): number {
+function changedTile(
+  tile: Tile,
+  place: Pick<ChangedTile, "start" | "end"> & Partial<Pick<ChangedTile, "isNew" | "above">>,
+): ChangedTile {
+  return { tile, isNew: false, above: undefined, slots: [], proof: [], below: [], ...place };
+}
+
+/** All slots of a tile of the top: where nothing stands, it says so. */
+const EVERY_SLOT: readonly number[] = Array.from({ length: SLOTS - 1 }, (_, i) => i + 1);
+
+/** Neighbours in groups with so few leaves that they are changed together. */
+function inGroups(tiles: readonly ChangedTile[]): ChangedTile[][] {
+  const groups: ChangedTile[][] = [];
+  for (const tile of tiles) {
+    const group = groups.at(-1);
+    if (group === undefined || tile.end - (group[0]?.start ?? 0) > TOGETHER) groups.push([tile]);
+    else group.push(tile);
+  }
+  return groups;
+}
+
+/** Collects slots of one tile, with all that stand above them: each once, the uppermost first. One at a time. */
+class SlotMarks {
+  readonly slots = [1];
+
+  constructor() {
+    isMarked.fill(0);
+    isMarked[1] = 1;
+  }
+
+  mark(slot: number): void {
+    for (let above = slot; isMarked[above] === 0; above >>= 1) {
+      isMarked[above] = 1;
+      this.slots.push(above);
+    }
+  }
+}
+const isMarked = new Uint8Array(SLOTS);
+
+/** Splits leaves until one has its place in a tile or on its edge. Marks what that changes. */
+function placeFor(tile: Tile, leaf: Uint8Array, marks: SlotMarks): number {
   let slot = tile.slotOf(leaf);
   while (tile.kinds[slot] === LEAF && !isEdge(slot) && tile.leafOf(slot, leaf) === undefined) {
     tile.splitLeaf(slot);
-    touched.push(2 * slot, 2 * slot + 1);
+    marks.mark(2 * slot);
+    marks.mark(2 * slot + 1);
     slot = tile.slotOf(leaf);
   }
+  marks.mark(slot);
   return slot;
 }
 
@@ -470,26 +577,4 @@ function openSlot(tile: Tile, slot: number): void {
   tile.kinds[slot] = INNER;
   tile.setNone(2 * slot);
   tile.setNone(2 * slot + 1);
-}
-
-/** Changed slots and all above them. Used by one tile at a time. */
-const changed = new Uint8Array(SLOTS);
-const EVERY_SLOT = new Uint8Array(SLOTS).fill(1);
-
-function markChanged(touched: readonly number[]): void {
-  changed.fill(0);
-  for (const slot of touched)
-    for (let above = slot; above >= 1 && changed[above] === 0; above >>= 1) changed[above] = 1;
-}
-
-/** Recomputes the changed nodes, lowest first. */
-function rehashChanged(tile: Tile): void {
-  for (let slot = EDGE - 1; slot >= 1; slot--) if (changed[slot] === 1 && tile.kinds[slot] === INNER) tile.rehash(slot);
-}
-
-function rehashAll(tile: Tile, slot: number): void {
-  if (tile.kinds[slot] !== INNER) return;
-  rehashAll(tile, 2 * slot);
-  rehashAll(tile, 2 * slot + 1);
-  tile.rehash(slot);
 }

@@ -27,18 +27,25 @@ const PREFIX_BYTES = Math.ceil(TOP_DEPTH / 8);
 const BEYOND_PREFIX = 2 ** (8 * PREFIX_BYTES - TOP_DEPTH) - 1;
 const LINK_BYTES = PREFIX_BYTES + 4 * HASH_WORDS;
 
+/** A tile right below the top that changed: the first bits of its indices, and the slot that has its hash. */
+export interface ChangedLink {
+  readonly prefix: Uint8Array;
+  readonly above: Tile;
+  readonly slot: number;
+}
+
 /** `u32 leaves || leaves || for each tile right below the top that changed its prefix and its hash`. */
-export function encodeTopEdits(leaves: readonly Uint8Array[], changed: readonly Tile[]): Uint8Array {
+export function encodeTopEdits(leaves: readonly Uint8Array[], changed: readonly ChangedLink[]): Uint8Array {
   const links = COUNT_BYTES + LEAF_BYTES * leaves.length;
   const edits = Buffer.allocUnsafe(links + LINK_BYTES * changed.length);
   edits.writeUInt32BE(leaves.length);
   leaves.forEach((leaf, i) => {
     edits.set(leaf, COUNT_BYTES + LEAF_BYTES * i);
   });
-  changed.forEach(({ prefix, hashes }, i) => {
+  changed.forEach(({ prefix, above, slot }, i) => {
     const at = links + LINK_BYTES * i;
     for (let byte = 0; byte < PREFIX_BYTES; byte++) edits[at + byte] = prefix[byte] as number;
-    putHashBytes(edits, at + PREFIX_BYTES, hashes, HASH_WORDS);
+    putHashBytes(edits, at + PREFIX_BYTES, above.hashes, slot * HASH_WORDS);
   });
   return edits;
 }
@@ -67,6 +74,6 @@ function unreadable(): IntegrityError {
 }
 
 /** The second path: throws `IntegrityError` unless the stored form is that of these leaves and tiles. */
-export function checkTopEdits(bytes: Uint8Array, leaves: readonly Uint8Array[], changed: readonly Tile[]): void {
+export function checkTopEdits(bytes: Uint8Array, leaves: readonly Uint8Array[], changed: readonly ChangedLink[]): void {
   if (Buffer.compare(bytes, encodeTopEdits(leaves, changed)) !== 0) throw differs("what changed in the top of the map");
 }

@@ -20,12 +20,6 @@ export type HashPair = (
   outAt: number,
 ) => void;
 
-/**
- * Writes the hash of 73 bytes, which are two blocks: 18 words in `words`, and a last byte in the upper one of the 19th. All
- * `at` count words.
- */
-export type HashLeafWords = (words: Int32Array, out: Int32Array, outAt: number) => void;
-
 /** The first 32 bits of the fractional parts of roots of the first primes: square roots, and cube roots. */
 function fractions(count: number, root: (prime: number) => number): number[] {
   const words: number[] = [];
@@ -41,7 +35,8 @@ function isPrime(n: number): boolean {
 
 /** The initial state. */
 export const INITIAL: readonly number[] = fractions(8, Math.sqrt);
-const ROUND: readonly number[] = fractions(64, Math.cbrt);
+/** The constants of the rounds. */
+export const ROUND: readonly number[] = fractions(64, Math.cbrt);
 
 const VARIABLES = ["a", "b", "c", "d", "e", "f", "g", "h"];
 const eight = (line: (i: number) => string): string => Array.from({ length: 8 }, (_, i) => line(i)).join("");
@@ -91,19 +86,6 @@ const HASH_PAIR = [
   eight((i) => `out[outAt+${i}]=(${VARIABLES[i] ?? ""}+s${i})|0;`),
 ].join("");
 
-/** The first 16 words, then the rest with padding and length. */
-const HASH_LEAF = [
-  eight((i) => `let w${i}=words[${i}]|0,w${i + 8}=words[${i + 8}]|0;`),
-  eight((i) => `let ${VARIABLES[i] ?? ""}=${INITIAL[i] ?? 0};`),
-  rounds(),
-  eight((i) => `const s${i}=(${VARIABLES[i] ?? ""}+(${INITIAL[i] ?? 0}))|0;${VARIABLES[i] ?? ""}=s${i};`),
-  "w0=words[16]|0;w1=words[17]|0;w2=words[18]|0x800000;",
-  eight((i) => `w${i + 3}=0;`),
-  `w11=0;w12=0;w13=0;w14=0;w15=${73 * 8};`,
-  rounds(),
-  eight((i) => `out[outAt+${i}]=(${VARIABLES[i] ?? ""}+s${i})|0;`),
-].join("");
-
 /** For each last byte of 65 the 64 words of the second block (byte, padding, length), with the round constants added. */
 function tailWords(): Int32Array {
   const tails = new Int32Array(256 * 64);
@@ -125,8 +107,6 @@ function expanded(w: Int32Array, i: number): number {
 }
 
 export const compressBlock: CompressBlock = compileFunction(COMPRESS_BLOCK, ["state", "block", "at"]) as CompressBlock;
-
-export const hashLeafWords: HashLeafWords = compileFunction(HASH_LEAF, ["words", "out", "outAt"]) as HashLeafWords;
 
 const withTails = compileFunction(`return (domain,hashes,leftAt,rightAt,out,outAt)=>{${HASH_PAIR}}`, ["tails"]) as (
   tails: Int32Array,

@@ -7,15 +7,10 @@ import { checkpointSigner } from "../../appservice/checkpoint-signer.ts";
 import { commitNatively } from "../../appservice/native-commitment.ts";
 import { NATIVE_CHECKS } from "../../appservice/native-ed25519.ts";
 import { indexBatchProver, indexProver } from "../../appservice/native-vrf.ts";
-import {
-  hashBytes,
-  hashHistoryLeaf,
-  hashHistoryNode,
-  hashLeaf,
-  hashNode,
-  setHashWords,
-} from "../../appservice/store/fixed-hash.ts";
+import { hashBytes, hashHistoryLeaf, hashHistoryNode, setHashWords } from "../../appservice/store/fixed-hash.ts";
+import { compareHash, MapHashes, writeHash } from "../../appservice/store/map-hashes.ts";
 import { commit } from "../../shared/crypto/commitment.ts";
+import type { Hash } from "../../shared/crypto/hash.ts";
 import { ED25519_CHECKS, publicKeyOf, signEd25519 } from "../../shared/crypto/ed25519.ts";
 import type { Ed25519Checks } from "../../shared/crypto/ed25519.ts";
 import { ED25519_KEY, noteKeyOf } from "../../shared/crypto/signed-note.ts";
@@ -29,6 +24,9 @@ import { mapLeafHash, mapNodeHash } from "../../shared/map/map-proof.ts";
 import { HISTORY_DOMAINS, nodeHash } from "../../shared/merkle/tree.ts";
 
 import { frozenVectors, itWithVectors } from "../support/vectors.ts";
+
+/** What stands where nothing was written. */
+const NONE: Hash = new Uint8Array(32);
 
 describe("native", () => {
   const same = (a: Uint8Array, b: Uint8Array): void => {
@@ -106,24 +104,62 @@ describe("native", () => {
     judged(key, message, Uint8Array.from([...signature, 0]));
   });
 
-  it("hashes of nodes and leaves", () => {
-    const words = new Int32Array(24);
+  it("hashes of histories", () => {
     for (let i = 0; i < 400; i++) {
       const [left, right] = [randomBytes(32), randomBytes(32)];
-      setHashWords(words, 0, left, 0);
-      setHashWords(words, 8, right, 0);
-      hashNode(words, 0, 8, words, 16);
-      same(hashBytes(words, 16), mapNodeHash(left, right));
       same(hashHistoryNode(left, right), nodeHash(HISTORY_DOMAINS, left, right));
-      const n = i % 3 === 0 ? 2 ** 52 + i : i;
-      const content = Buffer.alloc(72);
-      content.set(left, 0);
-      content.writeBigUInt64BE(BigInt(n), 32);
-      content.set(right, 40);
-      hashLeaf(content, 0, words, 16);
-      same(hashBytes(words, 16), mapLeafHash({ index: left, n, historyRoot: right }));
-      same(hashHistoryLeaf(n, 2 * i, left), historyLeaf({ version: n, epoch: 2 * i, commitment: left }));
+      const version = i % 3 === 0 ? 2 ** 52 + i : i;
+      same(hashHistoryLeaf(version, 2 * i, left), historyLeaf({ version, epoch: 2 * i, commitment: left }));
     }
+  });
+
+  it("hashes of nodes and leaves of the map, four at once or fewer", () => {
+    for (let count = 1; count <= 23; count++) {
+      const hashes = new MapHashes(writeHash);
+      const [inputs, out] = [new Int32Array(16 * count), new Int32Array(16 * count)];
+      const expected: Hash[] = [];
+      for (let i = 0; i < count; i++) {
+        const [left, right] = [randomBytes(32), randomBytes(32)];
+        setHashWords(inputs, 16 * i, left, 0);
+        setHashWords(inputs, 16 * i + 8, right, 0);
+        const n = i % 3 === 0 ? 2 ** 52 + i : i;
+        const content = Buffer.alloc(80, 0xff);
+        content.set(left, 4);
+        content.writeBigUInt64BE(BigInt(n), 36);
+        content.set(right, 44);
+        hashes.addNode(inputs, 16 * i, 16 * i + 8, out, 16 * i);
+        if (i % 2 === 0) hashes.addLeaf(content, 4, out, 16 * i + 8);
+        expected.push(
+          mapNodeHash(left, right),
+          i % 2 === 0 ? mapLeafHash({ index: left, n, historyRoot: right }) : NONE,
+        );
+      }
+      hashes.finish();
+      expected.forEach((hash, i) => {
+        same(hashBytes(out, 8 * i), hash);
+      });
+    }
+  });
+
+  it("refuses a hash that is another, whatever bit of it or of what it is over differs", () => {
+    const words = new Int32Array(24);
+    setHashWords(words, 0, randomBytes(32), 0);
+    setHashWords(words, 8, randomBytes(32), 0);
+    const write = new MapHashes(writeHash);
+    write.addNode(words, 0, 8, words, 16);
+    write.finish();
+    const compare = (): void => {
+      const hashes = new MapHashes(compareHash);
+      hashes.addNode(words, 0, 8, words, 16);
+      hashes.finish();
+    };
+    compare();
+    for (let bit = 0; bit < 32 * words.length; bit++) {
+      words[bit >> 5]! ^= 1 << (bit & 31);
+      assert.throws(compare, { name: "IntegrityError" });
+      words[bit >> 5]! ^= 1 << (bit & 31);
+    }
+    compare();
   });
 
   it("commitments", () => {

@@ -57,6 +57,7 @@ describe("reading ahead", () => {
   };
   const take = (userId: string, version: number, before: ReadBefore): number => {
     const change = { number: 0, userId, entry: entryOf(userId, version), observedMs: log.clock.now() };
+    writer.load([before]);
     return writer.take(change, before)!.version;
   };
 

@@ -134,6 +134,11 @@ class TwoMaps {
   }
 }
 
+function tileOf(tiles: ReadonlyMap<Hash, Uint8Array>, index: Hash): readonly { index: Hash; stored: Uint8Array }[] {
+  const stored = tiles.get(index);
+  return stored === undefined ? [] : [{ index, stored }];
+}
+
 function checkReader(reader: MapReader, tree: PrefixTree, indices: readonly Hash[]): void {
   for (const index of indices) {
     const leaf = tree.get(index);
@@ -167,10 +172,7 @@ describe("the map in tiles", () => {
       const readBefore = new Map<Hash, Uint8Array>();
       for (let epoch = 1; epoch <= (seed === "long" ? 40 : 15); epoch++) {
         const changed = indices.filter(() => roll(seed === "long" ? 20 : 6) === 0);
-        for (const index of changed) {
-          const tile = readBefore.get(index);
-          if (tile !== undefined) maps.writer.load(index, tile);
-        }
+        maps.writer.load(changed.flatMap((index) => tileOf(readBefore, index)));
         for (const index of indices) if (roll(3) === 0) maps.readTile(index, readBefore);
         await maps.closeEpoch(changed, roll(4) === 0);
         if (roll(4) === 0) await maps.restart();
