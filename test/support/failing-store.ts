@@ -20,7 +20,7 @@ const early = store.snapshot();
 limitFiles("150000");
 const write = commit("unknown");
 const behind = commit("behind");
-const failures = [await nameOfFailure(write), await nameOfFailure(behind)];
+const failures = await Promise.all([write, behind].map(nameOfFailure));
 limitFiles("unlimited");
 for (const use of [
   (): unknown => commit("later"),
