@@ -7,8 +7,8 @@ import { INITIAL, ROUND } from "./unrolled-sha256.ts";
 
 /** Inputs that are hashed at once. */
 export const LANES = 4;
-/** 32-bit words of an input, padded: two blocks. */
-const INPUT_WORDS = 32;
+/** Blocks of an input, padded. */
+const BLOCKS = 2;
 const BLOCK_WORDS = 16;
 const STATE_WORDS = 8;
 const VECTOR_BYTES = 16;
@@ -36,6 +36,9 @@ const [AND, OR, XOR] = [vector(0x4e), vector(0x50), vector(0x51)];
 const [SHIFT_LEFT, SHIFT_RIGHT, ADD] = [vector(0xab), vector(0xad), vector(0xae)];
 const VECTOR_ALIGNED = 4;
 
+const [BLOCK_OF, LOOP_OF, END_OF, AGAIN, LEAVE_IF, NO_RESULT] = [0x02, 0x03, 0x0b, 0x0c, 0x0d, 0x40];
+const [TEE, I32_EQUAL, I32_ADD] = [0x22, 0x46, 0x6a];
+
 const get = (local: number): Code => [0x20, ...leb(local)];
 const set = (local: number): Code => [0x21, ...leb(local)];
 const constant = (number: number): Code => [0x41, ...signedLeb(number)];
@@ -56,41 +59,49 @@ const joined = (operation: Code, first: Code, ...others: readonly Code[]): Code 
 const shifted = (x: Code, by: number): Code => [...x, ...constant(by), ...SHIFT_RIGHT];
 const rotated = (x: Code, by: number): Code => joined(OR, shifted(x, by), [...x, ...constant(32 - by), ...SHIFT_LEFT]);
 const splat = (number: number): Code => [...constant(number), ...SPLAT];
+/** Does `code`, moves a local on by `step`, and, unless that has come to `end`, does `between` and begins anew. */
+const loop = (local: number, step: number, end: Code, code: Code, between: Code = []): Code => [
+  ...[BLOCK_OF, NO_RESULT, LOOP_OF, NO_RESULT],
+  ...[...code, ...get(local), ...constant(step), I32_ADD, TEE, ...leb(local), ...end, I32_EQUAL],
+  ...[LEAVE_IF, 1, ...between, AGAIN, 0, END_OF, END_OF],
+];
 
 // ----------------------------------------------------------------------------------------------------------------- rounds
 
-/** Locals: the address of the inputs, then vectors: 16 words, the variables a to h, the state before, and three more. */
-const ADDRESS = get(0);
-const WORDS = 1;
+/** In memory: a vector for each constant of a round, then the places of inputs. */
+const CONSTANTS_END: number = ROUND.length * VECTOR_BYTES;
+const BLOCK_BYTES: number = BLOCK_WORDS * VECTOR_BYTES;
+const INPUT_BYTES: number = BLOCKS * BLOCK_BYTES;
+
+/** Locals: where the block is, and the constants; the end of the input; then vectors. */
+const BLOCK = 0;
+const CONSTANTS = 1;
+const END = 2;
+const WORDS = 3;
 const VARIABLES: number = WORDS + BLOCK_WORDS;
 const STATE: number = VARIABLES + STATE_WORDS;
 const SUM: number = STATE + STATE_WORDS;
-const VECTORS: number = SUM + 2;
 /** `a ^ b` of a round, which is `b ^ c` of the next: two locals in turn. */
 const differing = (round: number): number => SUM + 1 + (round & 1);
-
-/** In memory: a vector for each constant of a round, then the places of inputs. */
-const PLACES_AT: number = ROUND.length * VECTOR_BYTES;
-
-const word = (i: number): number => WORDS + (i % BLOCK_WORDS);
+const VECTORS: number = SUM + 3 - WORDS;
 
 type Four = [Code, Code, Code, Code];
 
-/** The word of a round from the sixteenth on, in the place of the one sixteen before. */
+/** A word of the next sixteen rounds, in the place of the one of these. */
 function expand(i: number): Code {
-  const [w, w2, w7, w15] = [i, i + 14, i + 9, i + 1].map((n) => get(word(n))) as Four;
+  const [w, w2, w7, w15] = [i, i + 14, i + 9, i + 1].map((n) => get(WORDS + (n % BLOCK_WORDS))) as Four;
   const sigma0 = joined(XOR, rotated(w15, 7), rotated(w15, 18), shifted(w15, 3));
   const sigma1 = joined(XOR, rotated(w2, 17), rotated(w2, 19), shifted(w2, 10));
-  return [...joined(ADD, w, w7, sigma0, sigma1), ...set(word(i))];
+  return [...joined(ADD, w, w7, sigma0, sigma1), ...set(WORDS + i)];
 }
 
-/** One round: the variables change their roles instead of their values. */
+/** One of sixteen rounds: the variables change their roles instead of their values. */
 function round(i: number): Code {
-  const role = (k: number): number => VARIABLES + ((k + ROUND.length - i) % STATE_WORDS);
+  const role = (k: number): number => VARIABLES + ((k + BLOCK_WORDS - i) % STATE_WORDS);
   const [a, b, , d, e, f, g, h] = [0, 1, 2, 3, 4, 5, 6, 7].map((k) => get(role(k))) as [...Four, ...Four];
   const sigma1 = joined(XOR, rotated(e, 6), rotated(e, 11), rotated(e, 25));
   const choice = joined(XOR, joined(AND, joined(XOR, f, g), e), g);
-  const sum = joined(ADD, h, get(word(i)), load(constant(0), VECTOR_BYTES * i), sigma1, choice);
+  const sum = joined(ADD, h, get(WORDS + i), load(get(CONSTANTS), VECTOR_BYTES * i), sigma1, choice);
   const sigma0 = joined(XOR, rotated(a, 2), rotated(a, 13), rotated(a, 22));
   const majority = joined(XOR, joined(AND, get(differing(i)), get(differing(i + 1))), b);
   return [
@@ -101,33 +112,34 @@ function round(i: number): Code {
   ];
 }
 
-/** The state, in the variables and as it was, and what the first round needs besides. */
-const eight = (code: (i: number) => Code): Code => Array.from({ length: STATE_WORDS }, (_, i) => code(i)).flat();
+const each = (count: number, code: (i: number) => Code): Code =>
+  Array.from({ length: count }, (_, i) => code(i)).flat();
 
-/** Compresses the block at an offset behind the address. The state is in its locals, before and after. */
-function compress(offset: number): Code {
-  const variable = (i: number): number => VARIABLES + i;
-  return [
-    ...Array.from({ length: BLOCK_WORDS }, (_, i) => [
-      ...load(ADDRESS, offset + VECTOR_BYTES * i),
-      ...set(word(i)),
-    ]).flat(),
-    ...eight((i) => [...get(STATE + i), ...set(variable(i))]),
-    ...[...joined(XOR, get(variable(1)), get(variable(2))), ...set(differing(1))],
-    ...ROUND.flatMap((_, i) => [...(i < BLOCK_WORDS ? [] : expand(i)), ...round(i)]),
-    ...eight((i) => [...joined(ADD, get(STATE + i), get(variable(i))), ...set(STATE + i)]),
-  ];
-}
+/** All rounds, sixteen in each turn: written out they would fill the processor's cache for code. */
+const ROUNDS: Code = loop(
+  CONSTANTS,
+  BLOCK_BYTES,
+  constant(CONSTANTS_END),
+  each(BLOCK_WORDS, round),
+  each(BLOCK_WORDS, expand),
+);
 
-const RESULT_AT: number = INPUT_WORDS * VECTOR_BYTES;
-
-const FUNCTION: Code = [
-  ...[1, ...leb(VECTORS), 0x7b],
-  ...eight((i) => [...splat(INITIAL[i] ?? 0), ...set(STATE + i)]),
-  ...compress(0),
-  ...compress(BLOCK_WORDS * VECTOR_BYTES),
-  ...eight((i) => store(ADDRESS, get(STATE + i), RESULT_AT + VECTOR_BYTES * i)),
-  0x0b,
+/** Compresses a block. */
+const COMPRESS: Code = [
+  ...each(BLOCK_WORDS, (i) => [...load(get(BLOCK), VECTOR_BYTES * i), ...set(WORDS + i)]),
+  ...each(STATE_WORDS, (i) => [...get(STATE + i), ...set(VARIABLES + i)]),
+  ...[...joined(XOR, get(VARIABLES + 1), get(VARIABLES + 2)), ...set(differing(1))],
+  ...[...constant(0), ...set(CONSTANTS), ...ROUNDS],
+  ...each(STATE_WORDS, (i) => [...joined(ADD, get(STATE + i), get(VARIABLES + i)), ...set(STATE + i)]),
+];
+/** Reads the input at an address, and writes the hash behind it. */
+const HASH_FUNCTION: Code = [
+  ...[2, 2, 0x7f, ...leb(VECTORS), 0x7b],
+  ...[...get(BLOCK), ...constant(INPUT_BYTES), I32_ADD, ...set(END)],
+  ...each(STATE_WORDS, (i) => [...splat(INITIAL[i] ?? 0), ...set(STATE + i)]),
+  ...loop(BLOCK, BLOCK_BYTES, get(END), COMPRESS),
+  ...each(STATE_WORDS, (i) => store(get(END), get(STATE + i), VECTOR_BYTES * i)),
+  END_OF,
 ];
 
 /** A module with one page of memory, exported as `m`, and one function of an address, exported as `f`. */
@@ -139,7 +151,7 @@ function assemble(): Uint8Array<ArrayBuffer> {
     ...section(3, [1, 0]),
     ...section(5, [1, 0, 1]),
     ...section(7, [2, 1, 0x6d, 2, 0, 1, 0x66, 0, 0]),
-    ...section(10, [1, ...leb(FUNCTION.length), ...FUNCTION]),
+    ...section(10, [1, ...leb(HASH_FUNCTION.length), ...HASH_FUNCTION]),
   ]);
 }
 
@@ -160,7 +172,7 @@ ROUND.forEach((number, i) => memory.fill(number, LANES * i, LANES * (i + 1)));
 
 /** The place of four inputs of one length, in the memory that all share. */
 export class LanePlace {
-  static #next = PLACES_AT;
+  static #next = CONSTANTS_END;
 
   /** Word `i` of the input in lane `k` is at `inputAt + LANES * i + k`; of its hash, at `hashAt + LANES * i + k`. */
   readonly memory: Int32Array = memory;
@@ -174,9 +186,9 @@ export class LanePlace {
    */
   constructor(bytes: number) {
     this.#address = LanePlace.#next;
-    LanePlace.#next += RESULT_AT + STATE_WORDS * VECTOR_BYTES;
+    LanePlace.#next += INPUT_BYTES + STATE_WORDS * VECTOR_BYTES;
     this.inputAt = this.#address / 4;
-    this.hashAt = (this.#address + RESULT_AT) / 4;
+    this.hashAt = (this.#address + INPUT_BYTES) / 4;
     memory.fill(8 * bytes, this.hashAt - LANES, this.hashAt);
   }
 

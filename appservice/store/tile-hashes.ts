@@ -32,15 +32,18 @@ export class TileHashes {
     }
   }
 
-  /** Computes the hashes of all that was added. */
+  /** Computes the hashes of all that was added, and forgets it. */
   compute(): void {
     for (let level = TILE_HEIGHT - 1; level >= 0; level--) {
       this.#hashes.finish();
-      for (const place of this.#levels[level] ?? []) {
+      const places = this.#levels[level] ?? [];
+      for (const place of places) {
         addNode(this.#hashes, this.#tiles[Math.floor(place / SLOTS)] as Tile, place % SLOTS);
       }
+      places.length = 0;
     }
     this.#hashes.finish();
+    this.#tiles.length = 0;
   }
 }
 
@@ -51,13 +54,13 @@ function addNode(hashes: MapHashes, tile: Tile, slot: number): void {
 
 /** A tile from its stored form, all hashes computed. `into`: a tile nobody uses. Throws `IntegrityError` if it is none. */
 export function parseTile(place: TilePlace, bytes: Uint8Array, into: Tile = new Tile(place.prefix, place.depth)): Tile {
-  const hashes = new TileHashes();
   into.prefix = place.prefix;
   into.depth = place.depth;
-  readInto(into, bytes, hashes);
-  hashes.compute();
+  readInto(into, bytes, ofOneTile);
+  ofOneTile.compute();
   return into;
 }
+const ofOneTile = new TileHashes();
 
 /** The same for a tile that stands at its place, and whose hashes are computed with those of others. */
 export function readInto(tile: Tile, bytes: Uint8Array, hashes: TileHashes): void {
