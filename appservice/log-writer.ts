@@ -182,12 +182,16 @@ export class LogWriter {
     return this.#take(this.#merged(userId) ?? this.#proveNew(userId), { number: undefined, userId, entry, observedMs });
   }
 
-  /** Takes what was read for changes that come next, as far as it is what the log has now. */
+  /** Takes what was read for changes that come next, as far as it is what the log has now. What can't be read is left to `take`. */
   load(reads: readonly ReadBefore[]): void {
-    const tiles = reads.flatMap(({ user, tile }) =>
-      user === undefined || tile === undefined ? [] : [{ index: parseUser(user).index, stored: tile }],
-    );
-    this.#builder.map.load(tiles);
+    try {
+      const tiles = reads.flatMap(({ user, tile }) =>
+        user === undefined || tile === undefined ? [] : [{ index: parseUser(user).index, stored: tile }],
+      );
+      this.#builder.map.load(tiles);
+    } catch (error) {
+      if (!(error instanceof IntegrityError)) throw error;
+    }
   }
 
   /**

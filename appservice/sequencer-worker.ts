@@ -21,7 +21,6 @@ import { ProverPool } from "./prover-pool.ts";
 import { prune } from "./pruning.ts";
 import { ReadAhead, readBefore } from "./read-ahead.ts";
 import type { ReadBefore, RecordsRead } from "./read-ahead.ts";
-import { IntegrityError } from "./store/store.ts";
 
 type Change = NumberedChange & { readonly number: number };
 
@@ -212,7 +211,9 @@ class SequencerThread {
   #takeSome(changes: ChangesInWork): void {
     const { first, userIds, entries, ends, observedMs } = changes.submitted;
     const [start, end] = [changes.done, Math.min(changes.done + AT_ONCE, userIds.length)];
-    const reads = this.#load(changes.read, start, end);
+    const { read } = changes;
+    const reads = read === undefined ? [] : Array.from({ length: end - start }, (_, i) => readBefore(read, start + i));
+    this.#writer.load(reads);
     for (; changes.done < end; changes.done++) {
       const i = changes.done;
       // A copy: what waits for long must not hold the entries of all others.
@@ -221,19 +222,6 @@ class SequencerThread {
         { number: first + i, userId: userIds[i] as string, entry, observedMs: observedMs[i] as number },
         reads[i - start] ?? {},
       );
-    }
-  }
-
-  /** What was read for changes, known to the writer now; nothing where it can't be used: then it is read again, and refused. */
-  #load(read: RecordsRead | undefined, start: number, end: number): readonly ReadBefore[] {
-    if (read === undefined) return [];
-    try {
-      const reads = Array.from({ length: end - start }, (_, i) => readBefore(read, start + i));
-      this.#writer.load(reads);
-      return reads;
-    } catch (error) {
-      if (error instanceof IntegrityError) return [];
-      throw error;
     }
   }
 

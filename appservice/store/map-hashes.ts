@@ -28,83 +28,97 @@ export const compareHash: TakeHash = (lanes, from, words, at) => {
     if (words[at + i] !== lanes[from + LANES * i]) throw differs("a hash of the map");
 };
 
+/** Writes an input into a lane, whose first word is at `to`; the others follow, `LANES` apart. */
+type FillLane<Source> = (lanes: Int32Array, to: number, source: Source, from: number, second: number) => void;
+
+/** A node over the hashes at `left` and `right`. */
+const fillNode: FillLane<Int32Array> = (lanes, to, words, left, right) => {
+  let at = to;
+  let before = MAP_NODE << 24;
+  for (let i = left; i < left + HASH_WORDS; i++, at += LANES) {
+    lanes[at] = before | ((words[i] as number) >>> 8);
+    before = (words[i] as number) << 24;
+  }
+  for (let i = right; i < right + HASH_WORDS; i++, at += LANES) {
+    lanes[at] = before | ((words[i] as number) >>> 8);
+    before = (words[i] as number) << 24;
+  }
+  lanes[at] = before | PADDING;
+};
+
+/** A leaf with the 72 bytes of content from `from` on. */
+const fillLeaf: FillLane<Uint8Array> = (lanes, to, bytes, from) => {
+  let at = to;
+  lanes[at] = (MAP_LEAF << 24) | (wordAt(bytes, from) >>> 8);
+  for (let i = 3; i < LEAF_CONTENT_BYTES - 1; i += 4) lanes[(at += LANES)] = wordAt(bytes, from + i);
+  lanes[at + LANES] = ((bytes[from + LEAF_CONTENT_BYTES - 1] as number) << 24) | PADDING;
+};
+
 /** Inputs of one length, hashed as soon as there are four. */
-class Lanes {
+class Lanes<Source> {
   readonly #place: LanePlace;
+  readonly #fill: FillLane<Source>;
   readonly #take: TakeHash;
+  readonly #sources: Source[] = [];
+  readonly #from: number[] = [];
+  readonly #second: number[] = [];
   readonly #words: Int32Array[] = [];
   readonly #at: number[] = [];
   #count = 0;
 
-  constructor(place: LanePlace, take: TakeHash) {
+  constructor(place: LanePlace, fill: FillLane<Source>, take: TakeHash) {
     this.#place = place;
+    this.#fill = fill;
     this.#take = take;
   }
 
-  /** Where the first word of one more input goes; the others follow, `LANES` apart. */
-  begin(words: Int32Array, at: number): number {
-    const lane = this.#count;
+  add(source: Source, from: number, second: number, words: Int32Array, at: number): void {
+    const lane = this.#count++;
+    this.#sources[lane] = source;
+    this.#from[lane] = from;
+    this.#second[lane] = second;
     this.#words[lane] = words;
     this.#at[lane] = at;
-    return this.#place.inputAt + lane;
-  }
-
-  end(): void {
-    this.#count += 1;
     if (this.#count === LANES) this.finish();
   }
 
   finish(): void {
-    if (this.#count === 0) return;
-    this.#place.hash();
-    const { memory, hashAt } = this.#place;
+    const { memory, inputAt, hashAt } = this.#place;
     const count = this.#count;
+    if (count === 0) return;
     this.#count = 0;
+    for (let lane = 0; lane < count; lane++) {
+      const [from, second] = [this.#from[lane] as number, this.#second[lane] as number];
+      this.#fill(memory, inputAt + lane, this.#sources[lane] as Source, from, second);
+    }
+    this.#place.hash();
     for (let lane = 0; lane < count; lane++) {
       this.#take(memory, hashAt + lane, this.#words[lane] as Int32Array, this.#at[lane] as number);
     }
   }
 }
 
-/** Used by one `MapHashes` at a time: each runs to its end. */
 const nodes = new LanePlace(NODE_INPUT_BYTES);
 const leaves = new LanePlace(LEAF_INPUT_BYTES);
 
-/** Hashes of nodes and leaves of the map, four at once. What was added before `finish` has any order. */
+/** Hashes of nodes and leaves of the map, in any order. What was added has to stay as it is until `finish`. */
 export class MapHashes {
-  readonly #nodes: Lanes;
-  readonly #leaves: Lanes;
+  readonly #nodes: Lanes<Int32Array>;
+  readonly #leaves: Lanes<Uint8Array>;
 
   constructor(take: TakeHash) {
-    this.#nodes = new Lanes(nodes, take);
-    this.#leaves = new Lanes(leaves, take);
+    this.#nodes = new Lanes(nodes, fillNode, take);
+    this.#leaves = new Lanes(leaves, fillLeaf, take);
   }
 
-  /** Adds a node over two hashes in `words`, which are read now. Its hash goes to `at` in `out`. All count words. */
+  /** Adds a node over two hashes in `words`. Its hash goes to `at` in `out`. All count words. */
   addNode(words: Int32Array, left: number, right: number, out: Int32Array, at: number): void {
-    const { memory } = nodes;
-    let to = this.#nodes.begin(out, at);
-    let before = MAP_NODE << 24;
-    for (let i = left; i < left + HASH_WORDS; i++, to += LANES) {
-      memory[to] = before | ((words[i] as number) >>> 8);
-      before = (words[i] as number) << 24;
-    }
-    for (let i = right; i < right + HASH_WORDS; i++, to += LANES) {
-      memory[to] = before | ((words[i] as number) >>> 8);
-      before = (words[i] as number) << 24;
-    }
-    memory[to] = before | PADDING;
-    this.#nodes.end();
+    this.#nodes.add(words, left, right, out, at);
   }
 
-  /** Adds a leaf with its 72 bytes of content, which are read now, from `from` on in `bytes`. */
+  /** Adds a leaf with its 72 bytes of content, from `from` on in `bytes`. Its hash goes to the word `at` in `out`. */
   addLeaf(bytes: Uint8Array, from: number, out: Int32Array, at: number): void {
-    const { memory } = leaves;
-    let to = this.#leaves.begin(out, at);
-    memory[to] = (MAP_LEAF << 24) | (wordAt(bytes, from) >>> 8);
-    for (let i = 3; i < LEAF_CONTENT_BYTES - 1; i += 4) memory[(to += LANES)] = wordAt(bytes, from + i);
-    memory[to + LANES] = ((bytes[from + LEAF_CONTENT_BYTES - 1] as number) << 24) | PADDING;
-    this.#leaves.end();
+    this.#leaves.add(bytes, from, 0, out, at);
   }
 
   /** Hashes what is left. */

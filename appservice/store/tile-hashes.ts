@@ -16,7 +16,7 @@ import {
 import type { TilePlace } from "./map-tiles.ts";
 import { differs } from "./store.ts";
 
-/** Slots of tiles that are to be hashed, four at once: those that stand below others first. One at a time in a thread. */
+/** Slots of tiles that are to be hashed, four at once: those that stand below others first. */
 export class TileHashes {
   readonly #hashes = new MapHashes(writeHash);
   readonly #tiles: Tile[] = [];
@@ -72,7 +72,7 @@ export function readInto(tile: Tile, bytes: Uint8Array, hashes: TileHashes): voi
 /**
  * The second path: one bit that flips in memory has ended a log. Hashes are computed again, each from what stands right below
  * it, and those of leaves from what is going to disk. All that was added is checked when `finish` returns; that throws
- * `IntegrityError` where anything differs. One at a time in a thread.
+ * `IntegrityError` where anything differs.
  */
 export class TileChecks {
   readonly #hashes = new MapHashes(compareHash);

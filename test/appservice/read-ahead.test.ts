@@ -105,6 +105,9 @@ describe("reading ahead", () => {
     assert.equal(take(USERS[2]!, 2, old[2]!), 2);
     await closeEpoch();
     assert.equal(take(USERS[2]!, 2, old[2]!), 2, "the entry that is the newest already");
+    const { user } = old[2]!;
+    writer.load([{ user: user!.subarray(1), tile: user! }, { user: user!, tile: user! }, {}]);
+    assert.equal(take(USERS[2]!, 3, old[2]!), 3, "after something that can't be read");
     await opened.store.close();
     const { dataDirectory, anchorFile } = log;
     assert(await fsck({ dataDirectory, anchorFile }, () => undefined));
