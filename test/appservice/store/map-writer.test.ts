@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, it } from "mocha";
 import { encodeChanges } from "../../../appservice/store/change-lists.ts";
 import { appendToTip, EMPTY_TIP, rootOfTip } from "../../../appservice/store/histories.ts";
 import { createLevelStore, openLevelStore } from "../../../appservice/store/level-store.ts";
+import { LEAF_CONTENT_BYTES } from "../../../appservice/store/map-hashes.ts";
 import { readMap, readSettledMap, TileCache } from "../../../appservice/store/map-reader.ts";
 import type { MapReader } from "../../../appservice/store/map-reader.ts";
 import { changeTop } from "../../../appservice/store/map-top.ts";
@@ -229,6 +230,28 @@ describe("the map in tiles", () => {
     }
     maps.writer = await MapWriter.open(maps.store, maps.epoch, maps.tree.root);
     await maps.closeEpoch([target], false);
+  });
+
+  it("builds on no tile below the top of which a bit flipped while it waited for its epoch", async () => {
+    const index = sha256(utf8("one"));
+    const neighbour = Uint8Array.from(index);
+    neighbour[TOP_DEPTH >> 3]! ^= 1;
+    await maps.closeEpoch([index, neighbour], false);
+    const form = maps.store.get(tileKey({ prefix: prefixOf(index, TOP_DEPTH), depth: TOP_DEPTH }))!;
+    const leafAt = Buffer.from(form).indexOf(index);
+    for (let bit = 0; bit < 8 * LEAF_CONTENT_BYTES; bit += 7) {
+      const stored = Uint8Array.from(form);
+      maps.writer.load([{ index, stored }]);
+      stored[leafAt + (bit >> 3)]! ^= 1 << (bit & 7);
+      await assert.rejects(maps.closeEpoch([index], false), {
+        name: "IntegrityError",
+        message: /does not have the hash/,
+      });
+      maps.epoch -= 1;
+      maps.writer = await MapWriter.open(maps.store, maps.epoch, maps.tree.root);
+    }
+    maps.writer.load([{ index, stored: form }]);
+    await maps.closeEpoch([index], false);
   });
 
   it("keeps what changed in the top until that is saved, and opens with nothing else", async () => {
