@@ -59,6 +59,7 @@ const joined = (operation: Code, first: Code, ...others: readonly Code[]): Code 
 const shifted = (x: Code, by: number): Code => [...x, ...constant(by), ...SHIFT_RIGHT];
 const rotated = (x: Code, by: number): Code => joined(OR, shifted(x, by), [...x, ...constant(32 - by), ...SHIFT_LEFT]);
 const splat = (number: number): Code => [...constant(number), ...SPLAT];
+
 /** Does `code`, moves a local on by `step`, and, unless that has come to `end`, does `between` and begins anew. */
 const loop = (local: number, step: number, end: Code, code: Code, between: Code = []): Code => [
   ...[BLOCK_OF, NO_RESULT, LOOP_OF, NO_RESULT],
@@ -132,7 +133,8 @@ const COMPRESS: Code = [
   ...[...constant(0), ...set(CONSTANTS), ...ROUNDS],
   ...each(STATE_WORDS, (i) => [...joined(ADD, get(STATE + i), get(VARIABLES + i)), ...set(STATE + i)]),
 ];
-/** Reads the input at an address, and writes the hash behind it. */
+
+/** Reads the input at an address, block by block, and writes the hash behind it. */
 const HASH_FUNCTION: Code = [
   ...[2, 2, 0x7f, ...leb(VECTORS), 0x7b],
   ...[...get(BLOCK), ...constant(INPUT_BYTES), I32_ADD, ...set(END)],

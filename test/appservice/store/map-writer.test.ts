@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "mocha";
+import { BatchProver } from "../../../appservice/store/batch-prover.ts";
 import { encodeChanges } from "../../../appservice/store/change-lists.ts";
 import { appendToTip, EMPTY_TIP, rootOfTip } from "../../../appservice/store/histories.ts";
 import { createLevelStore, openLevelStore } from "../../../appservice/store/level-store.ts";
@@ -12,7 +13,7 @@ import { readMap, readSettledMap, TileCache } from "../../../appservice/store/ma
 import type { MapReader } from "../../../appservice/store/map-reader.ts";
 import { changeTop } from "../../../appservice/store/map-top.ts";
 import type { Top } from "../../../appservice/store/map-top.ts";
-import { LEAF_BYTES, leafInStored, prefixOf, tileKey, TOP_DEPTH } from "../../../appservice/store/map-tiles.ts";
+import { LEAF_BYTES, leafInStored, prefixOf, Tile, tileKey, TOP_DEPTH } from "../../../appservice/store/map-tiles.ts";
 import type { StoredLeaf } from "../../../appservice/store/map-tiles.ts";
 import { MapWriter } from "../../../appservice/store/map-writer.ts";
 import { topEditsKey, numbersOfKey, positionOf, TOP_KEY } from "../../../appservice/store/records.ts";
@@ -309,6 +310,12 @@ describe("the map in tiles", () => {
       assert.deepEqual((await MapWriter.open(store, epoch, root)).packedTop(), writer.packedTop());
     }
     assert.deepEqual(saved, [0, 0, 0, 0, 0, 0, 7]);
+  });
+
+  it("joins no batch proof that lacks a tile", () => {
+    const [index, tile, prover] = [sha256(utf8("below")), new Tile(new Uint8Array(32), 0), new BatchProver()];
+    tile.setLink(1, new Int32Array(8), 0);
+    assert.throws(() => prover.join({ proof: prover.prove(tile, [index], 0, 1), below: [] }), RangeError);
   });
 
   it("refuses to open with another root than the signed one", async () => {
