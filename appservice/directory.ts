@@ -31,7 +31,7 @@ import { lookupText } from "./lookup-text.ts";
 import { readChanges } from "./store/change-lists.ts";
 import { HistoryReader } from "./store/histories.ts";
 import { logHashes } from "./store/log-nodes.ts";
-import type { MapReader } from "./store/map-reader.ts";
+import type { ProvenPlace } from "./store/map-reader.ts";
 import type { StoredLeaf } from "./store/map-tiles.ts";
 import {
   configurationKey,
@@ -102,7 +102,8 @@ export class Directory {
     return this.#at((bundle) => {
       if (!isKept(bundle, epoch)) return undefined;
       const { index, proof } = this.#indexOf(bundle, userId);
-      const part = settlingPart(bundle, bundle.mapAt(epoch), index, bundle.map.find(index));
+      const place = bundle.map.prove(index);
+      const part = settlingPart(bundle, bundle.mapAt(epoch).prove(index, place), place.leaf);
       return { vrf_proof: base64(proof), epoch, ...part };
     });
   }
@@ -220,12 +221,15 @@ export class Directory {
 
   #userPart(bundle: Bundle, userId: string): UserPart {
     const { index, proof } = this.#indexOf(bundle, userId);
-    const { proof: mapProof, leaf } = bundle.map.prove(index);
+    const place = bundle.map.prove(index);
+    const { proof: mapProof, leaf } = place;
+    const content = leaf === undefined ? undefined : contentOf(bundle.reads, leaf.position, leaf.n);
+    const settled = bundle.settledMap.prove(index, place);
     return {
       vrf_proof: base64(proof),
       map_proof: base64(mapProof),
-      ...(leaf === undefined ? {} : { leaf: leafPart(bundle.reads, leaf) }),
-      settling: { epoch: bundle.settlingEpoch, ...settlingPart(bundle, bundle.settledMap, index, leaf) },
+      ...(leaf === undefined ? {} : { leaf: leafPart(bundle.reads, leaf, content) }),
+      settling: { epoch: bundle.settlingEpoch, ...settlingPart(bundle, settled, leaf, content) },
     };
   }
 
@@ -279,8 +283,12 @@ function erasedVersion(history: HistoryReader, n: number): Pick<VersionContent, 
   return { before: history.before(n), commitment: history.version(n).commitment };
 }
 
-function leafPart(reads: Reads, { n, historyRoot, position }: StoredLeaf): LeafPart {
-  const content = contentOf(reads, position, n);
+/** `content`: that of the leaf's newest version; undefined if it was erased. */
+function leafPart(
+  reads: Reads,
+  { n, historyRoot, position }: StoredLeaf,
+  content: VersionContent | undefined,
+): LeafPart {
   const { before, commitment } = content ?? erasedVersion(new HistoryReader(reads, position), n);
   return {
     n,
@@ -293,23 +301,26 @@ function leafPart(reads: Reads, { n, historyRoot, position }: StoredLeaf): LeafP
   };
 }
 
-/** What a settling epoch's map has for an index, and how the history goes on from there to the leaf at the head. */
+/**
+ * What a settling epoch's map has for an index, and how the history goes on from there to the leaf at the head. `content`: that
+ * of its newest version, if it was read.
+ */
 function settlingPart(
   bundle: Bundle,
-  map: MapReader,
-  index: Hash,
+  { proof, leaf }: ProvenPlace,
   head: StoredLeaf | undefined,
+  content?: VersionContent,
 ): { readonly map_proof: string; readonly leaf?: SettlingLeaf } {
-  const { proof, leaf } = map.prove(index);
   const map_proof = base64(proof);
   if (leaf === undefined || head === undefined) return { map_proof };
-  const consistency = consistencyPath(bundle.reads, head, leaf.n, head.n);
+  const consistency = consistencyPath(bundle.reads, head, leaf.n, head.n, content);
   return { map_proof, leaf: { n: leaf.n, history_root: base64(leaf.historyRoot), consistency } };
 }
 
-function consistencyPath(reads: Reads, newest: StoredLeaf, from: number, to: number): string {
+function consistencyPath(reads: Reads, newest: StoredLeaf, from: number, to: number, content?: VersionContent): string {
   if (from === to) return "";
-  return pathBase64(proveConsistency(HISTORY_DOMAINS, new HistoryReader(reads, newest.position).hash, from, to));
+  const history = new HistoryReader(reads, newest.position, content);
+  return pathBase64(proveConsistency(HISTORY_DOMAINS, history.hash, from, to));
 }
 
 function versionPart(reads: Reads, history: HistoryReader, n: number, version: number): VersionPart {

@@ -6,7 +6,7 @@ import type { Hash } from "../../shared/crypto/hash.ts";
 import type { HashReader } from "../../shared/merkle/tree.ts";
 import { hashHistoryLeaf, hashHistoryNode } from "./fixed-hash.ts";
 import { chunkOf, epochOf, isBefore, parseChunkRow } from "./records.ts";
-import type { ChangeRow, Position, Tip } from "./records.ts";
+import type { ChangeRow, Position, Tip, VersionContent } from "./records.ts";
 import { getReferenced, IntegrityError } from "./store.ts";
 import type { Reads } from "./store.ts";
 
@@ -44,16 +44,20 @@ export function readRow(reads: Reads, position: Position): ChangeRow {
 export class HistoryReader {
   readonly #reads: Reads;
   readonly #newest: Position;
+  readonly #content: VersionContent | undefined;
   readonly #rows = new Map<Position, ChangeRow>();
   readonly #nodes = new Map<string, Hash>();
 
-  constructor(reads: Reads, newest: Position) {
+  /** `content`: that of the newest version, if it was read; for that version no row is. */
+  constructor(reads: Reads, newest: Position, content?: VersionContent) {
     this.#reads = reads;
     this.#newest = newest;
+    this.#content = content;
   }
 
   /** Where a version was merged, and its commitment. `RangeError` if the history has no such version. */
   version(version: number): { readonly position: Position; readonly commitment: Hash } {
+    if (version === this.#content?.version) return { position: this.#newest, commitment: this.#content.commitment };
     const { position, row } = this.#rowOf(version);
     const commitment = row.commitments[version - row.before.size - 1];
     if (commitment === undefined) throw new RangeError(`the history has no version ${version}`);
@@ -62,6 +66,7 @@ export class HistoryReader {
 
   /** The history just before a version. */
   before(version: number): Tip {
+    if (version === this.#content?.version) return this.#content.before;
     const { position, row } = this.#rowOf(version);
     const earlier = row.commitments.slice(0, version - row.before.size - 1);
     return earlier.reduce((tip, commitment) => appendToTip(tip, commitment, position), row.before);

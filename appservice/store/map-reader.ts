@@ -36,17 +36,28 @@ export interface MapNode {
 export interface MapReader extends MapView<MapNode> {
   /** The leaf of an index, with the row that set it; undefined if it has none. */
   find(index: Hash): StoredLeaf | undefined;
-  /** The bytes of `encodeMapProof(proveMap(this, index))`, and the leaf that `find` gives, by one walk. */
-  prove(index: Hash): ProvenPlace;
+  /**
+   * The bytes of `encodeMapProof(proveMap(this, index))`, and the leaf that `find` gives, by one walk. `newest`: what the map
+   * of the newest epoch, in the same snapshot, gave for this index; the tile where that walk ended is not read again.
+   */
+  prove(index: Hash, newest?: ProvenPlace): ProvenPlace;
 }
 
 export interface ProvenPlace {
   readonly proof: Uint8Array;
   readonly leaf: StoredLeaf | undefined;
+  /** The tile where the walk ended. */
+  readonly tile: AgedTile;
 }
 
-/** The stored form of the tile at a place, as it was at the epoch of a reader. */
-type ReadTile = (place: TilePlace) => Uint8Array;
+interface AgedTile {
+  readonly depth: number;
+  readonly writtenIn: number;
+  readonly copiedIn: number;
+}
+
+/** The stored form of the tile at a place, as it was at the epoch of a reader. `newest`: of the walk to the same index. */
+type ReadTile = (place: TilePlace, newest: AgedTile | undefined) => Uint8Array;
 
 /**
  * The map of the newest epoch, whose root its epoch record has: its top from memory, the rest from `reads`, which must be
@@ -63,22 +74,25 @@ export function readMap(top: Top, root: Hash, reads: Reads, cache: TileCache): M
 
 /** The map at a settling epoch, whose root its epoch record has. */
 export function readSettledMap(epoch: number, root: Hash, reads: Reads, cache: TileCache): MapReader {
-  const read = (place: TilePlace): Uint8Array => readTileAt(epoch, place, reads);
+  const read: ReadTile = (place, newest) => readTileAt(epoch, place, reads, newest);
   const first = emptyTile();
   // The form that the first tile had while the map was empty is not kept.
   if (isZero(root)) return new TileReader(first, [], cache, read);
   const expected = new Int32Array(HASH_WORDS);
   setHashWords(expected, 0, root, 0);
-  const top = cache.find(0, expected, 0) ?? cache.lasting(first, expected, 0, read);
+  const top = cache.find(0, expected, 0) ?? cache.lasting(first, expected, 0, (place) => read(place, undefined));
   return new TileReader(top, [], cache, read);
 }
 
 /** The form a tile had at a settling epoch: the newest if it is old enough, else along the chain of kept ones. */
-function readTileAt(epoch: number, place: TilePlace, reads: Reads): Uint8Array {
-  let bytes = getReferenced(reads, tileKey(place), "a tile of the map");
-  for (let age = ageOfTile(bytes); age.writtenIn > epoch; age = ageOfTile(bytes)) {
-    bytes = getReferenced(reads, settledTileKey(age.copiedIn, place), "a settled tile of the map");
-  }
+function readTileAt(epoch: number, place: TilePlace, reads: Reads, newest: AgedTile | undefined): Uint8Array {
+  const kept = (copiedIn: number): Uint8Array =>
+    getReferenced(reads, settledTileKey(copiedIn, place), "a settled tile of the map");
+  let bytes =
+    newest?.depth === place.depth && newest.writtenIn > epoch
+      ? kept(newest.copiedIn)
+      : getReferenced(reads, tileKey(place), "a tile of the map");
+  for (let age = ageOfTile(bytes); age.writtenIn > epoch; age = ageOfTile(bytes)) bytes = kept(age.copiedIn);
   return bytes;
 }
 
@@ -104,7 +118,8 @@ class TileReader implements MapReader {
     if (kind !== LINK) return { kind: "empty" };
     const at = slot * HASH_WORDS;
     const below =
-      this.#remembered(tile, slot) ?? this.#cache.lasting(placeBelow(tile, slot), tile.hashes, at, this.#read);
+      this.#remembered(tile, slot) ??
+      this.#cache.lasting(placeBelow(tile, slot), tile.hashes, at, (place) => this.#read(place, undefined));
     return { kind: "inner", left: { tile: below, slot: 2 }, right: { tile: below, slot: 3 } };
   }
 
@@ -116,19 +131,19 @@ class TileReader implements MapReader {
     let { tile } = this.top;
     let slot = tile.slotOf(index);
     while (tile.kinds[slot] === LINK) {
-      tile = this.#passing(tile, slot);
+      tile = this.#passing(tile, slot, undefined);
       slot = tile.slotOf(index);
     }
     const leaf = tile.leafOf(slot, index);
     return leaf === undefined ? undefined : parseLeaf(leaf);
   }
 
-  prove(index: Hash): ProvenPlace {
+  prove(index: Hash, newest?: ProvenPlace): ProvenPlace {
     path.begin();
     let { tile, slot } = this.top;
     for (;;) {
       if (tile.kinds[slot] === LINK) {
-        tile = this.#passing(tile, slot);
+        tile = this.#passing(tile, slot, newest?.tile);
         slot = 1;
       }
       if (tile.kinds[slot] !== INNER) break;
@@ -137,16 +152,20 @@ class TileReader implements MapReader {
     }
     const own = tile.leafOf(slot, index);
     const foreign = own === undefined && tile.kinds[slot] === LEAF ? tile.leafAt(slot) : undefined;
+    const { depth, writtenIn, copiedIn } = tile;
     return {
       proof: path.end(own === undefined ? foreign : "own"),
       leaf: own === undefined ? undefined : parseLeaf(own),
+      tile: { depth, writtenIn, copiedIn },
     };
   }
 
   /** The tile below an edge slot, for a walk that needs no more of it once it has read the next. */
-  #passing(above: Tile, slot: number): Tile {
+  #passing(above: Tile, slot: number, newest: AgedTile | undefined): Tile {
+    const known = this.#remembered(above, slot);
+    if (known !== undefined) return known;
     const at = slot * HASH_WORDS;
-    return this.#remembered(above, slot) ?? this.#cache.passing(placeBelow(above, slot), above.hashes, at, this.#read);
+    return this.#cache.passing(placeBelow(above, slot), above.hashes, at, (place) => this.#read(place, newest));
   }
 
   #remembered(above: Tile, slot: number): Tile | undefined {
@@ -237,7 +256,7 @@ export class TileCache {
   }
 
   /** The tile at `place`, read, and checked against the hash at `at` in `hashes`: it holds until the next is read. */
-  passing(place: TilePlace, hashes: Int32Array, at: number, read: ReadTile): Tile {
+  passing(place: TilePlace, hashes: Int32Array, at: number, read: (place: TilePlace) => Uint8Array): Tile {
     if (place.depth < TOP_DEPTH) return this.lasting(place, hashes, at, read);
     const bytes = read(place);
     const tile = (this.#deep[this.#nextDeep] ??= new Tile(place.prefix, place.depth));
@@ -248,7 +267,7 @@ export class TileCache {
   }
 
   /** The same for a tile that the caller may keep. */
-  lasting(place: TilePlace, hashes: Int32Array, at: number, read: ReadTile): Tile {
+  lasting(place: TilePlace, hashes: Int32Array, at: number, read: (place: TilePlace) => Uint8Array): Tile {
     const tile = checkTile(parseTile(place, read(place)), hashes, at);
     if (place.depth < TOP_DEPTH) this.#keep(keyOf(hashes, at), tile);
     return tile;

@@ -1,6 +1,6 @@
 /** A real log in a temporary directory: database, anchor and keys, with a clock that the test moves. */
 import { randomBytes } from "node:crypto";
-import { copyFileSync, linkSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { copyFileSync, linkSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -124,8 +124,8 @@ export class OwnLog {
   }
 
   /**
-   * A copy, in a directory beside it, of a closed log that was made with the same `changes`. Tables of LevelDB never change
-   * once they are written, so both share them.
+   * A copy, in a directory beside it, of a closed log that was made with the same `changes`. Tables that LevelDB has listed
+   * never change, so both share them; one that came when the log was being closed it would write again, into both.
    */
   static copyOf(kept: string, changes: Partial<Configuration> = {}): OwnLog {
     const directory = mkdtempSync(`${kept}.copy-`);
@@ -134,10 +134,14 @@ export class OwnLog {
     const database = databaseOf(log.dataDirectory);
     mkdirSync(database, { recursive: true });
     for (const file of ["keys.json", "anchor"]) copyFileSync(join(kept, file), join(directory, file));
-    for (const file of readdirSync(databaseOf(join(kept, "data")))) {
-      const [source, target] = [join(databaseOf(join(kept, "data")), file), join(database, file)];
-      if (file.endsWith(".ldb")) linkSync(source, target);
-      else copyFileSync(source, target);
+    const from = databaseOf(join(kept, "data"));
+    const files = readdirSync(from);
+    const writtenMs = (file: string): number => statSync(join(from, file)).mtimeMs;
+    const listedMs = Math.max(...files.filter((file) => file.startsWith("MANIFEST-")).map(writtenMs));
+    for (const file of files) {
+      const [source, target] = [join(from, file), join(database, file)];
+      if (!file.endsWith(".ldb")) copyFileSync(source, target);
+      else if (writtenMs(file) <= listedMs) linkSync(source, target);
     }
     return log;
   }

@@ -10,7 +10,7 @@ import { appendToTip, EMPTY_TIP, rootOfTip } from "../../../appservice/store/his
 import { createLevelStore, openLevelStore } from "../../../appservice/store/level-store.ts";
 import { LEAF_CONTENT_BYTES } from "../../../appservice/store/map-hashes.ts";
 import { readMap, readSettledMap, TileCache } from "../../../appservice/store/map-reader.ts";
-import type { MapReader } from "../../../appservice/store/map-reader.ts";
+import type { MapReader, ProvenPlace } from "../../../appservice/store/map-reader.ts";
 import { changeTop } from "../../../appservice/store/map-top.ts";
 import type { Top } from "../../../appservice/store/map-top.ts";
 import { LEAF_BYTES, leafInStored, prefixOf, Tile, tileKey, TOP_DEPTH } from "../../../appservice/store/map-tiles.ts";
@@ -129,9 +129,12 @@ class TwoMaps {
   }
 
   check(indices: readonly Hash[]): void {
-    checkReader(readMap(this.#top, this.tree.root, this.store, this.#cache), this.tree, indices);
+    const newest = readMap(this.#top, this.tree.root, this.store, this.#cache);
+    checkReader(newest, this.tree, indices, () => undefined);
     for (const [epoch, { tree, root }] of this.settled) {
-      checkReader(readSettledMap(epoch, root, this.store, this.#cache), tree, indices);
+      const settled = readSettledMap(epoch, root, this.store, this.#cache);
+      checkReader(settled, tree, indices, () => undefined);
+      checkReader(settled, tree, indices, (index) => newest.prove(index));
     }
   }
 }
@@ -141,14 +144,21 @@ function tileOf(tiles: ReadonlyMap<Hash, Uint8Array>, index: Hash): readonly { i
   return stored === undefined ? [] : [{ index, stored }];
 }
 
-function checkReader(reader: MapReader, tree: PrefixTree, indices: readonly Hash[]): void {
+/** `newest`: what `prove` is told of an index. */
+function checkReader(
+  reader: MapReader,
+  tree: PrefixTree,
+  indices: readonly Hash[],
+  newest: (index: Hash) => ProvenPlace | undefined,
+): void {
   for (const index of indices) {
+    // First, while its tiles are still to be read.
+    const walked = reader.prove(index, newest(index));
     const leaf = tree.get(index);
     const found = reader.find(index);
     assert.equal(found?.n, leaf?.n);
     const proof = encodeMapProof(proveMap(reader, index));
     assert.deepEqual(proof, encodeMapProof(tree.prove(index)));
-    const walked = reader.prove(index);
     assert.deepEqual([encodeHex(walked.proof), walked.leaf], [encodeHex(proof), found]);
     assert.deepEqual(verifyMapProof(parseMapProof(proof), index, leaf), tree.root);
   }
