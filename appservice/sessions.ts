@@ -42,8 +42,8 @@ export class Sessions {
 
   constructor(parts: SessionParts) {
     this.#parts = parts;
-    this.#openings = limiter(parts.sessionsPerMinute);
-    this.#requests = limiter(parts.lookupsPerMinute);
+    this.#openings = newLimiter(parts.sessionsPerMinute);
+    this.#requests = newLimiter(parts.lookupsPerMinute);
   }
 
   /**
@@ -136,7 +136,7 @@ function networkOf(address: string): string {
 }
 
 /** Without a prefix the text of a key is that of its session, whose hash is known: no new text is made and hashed. */
-function limiter(perMinute: number): RateLimiterMemory {
+function newLimiter(perMinute: number): RateLimiterMemory {
   return new RateLimiterMemory({ points: perMinute, duration: 60, keyPrefix: "" });
 }
 

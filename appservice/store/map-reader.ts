@@ -50,14 +50,11 @@ export interface ProvenPlace {
   readonly tile: AgedTile;
 }
 
-interface AgedTile {
-  readonly depth: number;
-  readonly writtenIn: number;
-  readonly copiedIn: number;
-}
+/** A form of a tile is written once, so what has its hash has its age, too. */
+type AgedTile = Readonly<Pick<Tile, "depth" | "writtenIn" | "copiedIn">>;
 
 /** The stored form of the tile at a place, as it was at the epoch of a reader. `newest`: of the walk to the same index. */
-type ReadTile = (place: TilePlace, newest: AgedTile | undefined) => Uint8Array;
+type ReadTile = (place: TilePlace, newest?: AgedTile) => Uint8Array;
 
 /**
  * The map of the newest epoch, whose root its epoch record has: its top from memory, the rest from `reads`, which must be
@@ -80,7 +77,7 @@ export function readSettledMap(epoch: number, root: Hash, reads: Reads, cache: T
   if (isZero(root)) return new TileReader(first, [], cache, read);
   const expected = new Int32Array(HASH_WORDS);
   setHashWords(expected, 0, root, 0);
-  const top = cache.find(0, expected, 0) ?? cache.lasting(first, expected, 0, (place) => read(place, undefined));
+  const top = cache.find(0, expected, 0) ?? cache.lasting(first, expected, 0, read);
   return new TileReader(top, [], cache, read);
 }
 
@@ -118,8 +115,7 @@ class TileReader implements MapReader {
     if (kind !== LINK) return { kind: "empty" };
     const at = slot * HASH_WORDS;
     const below =
-      this.#remembered(tile, slot) ??
-      this.#cache.lasting(placeBelow(tile, slot), tile.hashes, at, (place) => this.#read(place, undefined));
+      this.#remembered(tile, slot) ?? this.#cache.lasting(placeBelow(tile, slot), tile.hashes, at, this.#read);
     return { kind: "inner", left: { tile: below, slot: 2 }, right: { tile: below, slot: 3 } };
   }
 
@@ -131,7 +127,7 @@ class TileReader implements MapReader {
     let { tile } = this.top;
     let slot = tile.slotOf(index);
     while (tile.kinds[slot] === LINK) {
-      tile = this.#passing(tile, slot, undefined);
+      tile = this.#passing(tile, slot);
       slot = tile.slotOf(index);
     }
     const leaf = tile.leafOf(slot, index);
@@ -161,11 +157,12 @@ class TileReader implements MapReader {
   }
 
   /** The tile below an edge slot, for a walk that needs no more of it once it has read the next. */
-  #passing(above: Tile, slot: number, newest: AgedTile | undefined): Tile {
-    const known = this.#remembered(above, slot);
-    if (known !== undefined) return known;
+  #passing(above: Tile, slot: number, newest?: AgedTile): Tile {
     const at = slot * HASH_WORDS;
-    return this.#cache.passing(placeBelow(above, slot), above.hashes, at, (place) => this.#read(place, newest));
+    return (
+      this.#remembered(above, slot) ??
+      this.#cache.passing(placeBelow(above, slot), above.hashes, at, this.#read, newest)
+    );
   }
 
   #remembered(above: Tile, slot: number): Tile | undefined {
@@ -256,9 +253,9 @@ export class TileCache {
   }
 
   /** The tile at `place`, read, and checked against the hash at `at` in `hashes`: it holds until the next is read. */
-  passing(place: TilePlace, hashes: Int32Array, at: number, read: (place: TilePlace) => Uint8Array): Tile {
+  passing(place: TilePlace, hashes: Int32Array, at: number, read: ReadTile, newest?: AgedTile): Tile {
     if (place.depth < TOP_DEPTH) return this.lasting(place, hashes, at, read);
-    const bytes = read(place);
+    const bytes = read(place, newest);
     const tile = (this.#deep[this.#nextDeep] ??= new Tile(place.prefix, place.depth));
     this.#nextDeep = (this.#nextDeep + 1) % DEEP_TILES;
     // Should the bytes be damaged, nobody finds what they leave of the tile that was here.
@@ -267,7 +264,7 @@ export class TileCache {
   }
 
   /** The same for a tile that the caller may keep. */
-  lasting(place: TilePlace, hashes: Int32Array, at: number, read: (place: TilePlace) => Uint8Array): Tile {
+  lasting(place: TilePlace, hashes: Int32Array, at: number, read: ReadTile): Tile {
     const tile = checkTile(parseTile(place, read(place)), hashes, at);
     if (place.depth < TOP_DEPTH) this.#keep(keyOf(hashes, at), tile);
     return tile;
