@@ -77,7 +77,7 @@ export function readSettledMap(epoch: number, root: Hash, reads: Reads, cache: T
   if (isZero(root)) return new TileReader(first, [], cache, read);
   const expected = new Int32Array(HASH_WORDS);
   setHashWords(expected, 0, root, 0);
-  const top = cache.find(0, expected, 0) ?? cache.lasting(first, expected, 0, read);
+  const top = cache.find(expected, 0) ?? cache.lasting(first, expected, 0, read);
   return new TileReader(top, [], cache, read);
 }
 
@@ -114,8 +114,7 @@ class TileReader implements MapReader {
     if (kind === INNER) return { kind: "inner", left: { tile, slot: 2 * slot }, right: { tile, slot: 2 * slot + 1 } };
     if (kind !== LINK) return { kind: "empty" };
     const at = slot * HASH_WORDS;
-    const below =
-      this.#remembered(tile, slot) ?? this.#cache.lasting(placeBelow(tile, slot), tile.hashes, at, this.#read);
+    const below = this.#inTop(tile, slot) ?? this.#cache.lasting(placeBelow(tile, slot), tile.hashes, at, this.#read);
     return { kind: "inner", left: { tile: below, slot: 2 }, right: { tile: below, slot: 3 } };
   }
 
@@ -160,16 +159,16 @@ class TileReader implements MapReader {
   #passing(above: Tile, slot: number, newest?: AgedTile): Tile {
     const at = slot * HASH_WORDS;
     return (
-      this.#remembered(above, slot) ??
-      this.#cache.passing(placeBelow(above, slot), above.hashes, at, this.#read, newest)
+      this.#inTop(above, slot) ?? this.#cache.passing(placeBelow(above, slot), above.hashes, at, this.#read, newest)
     );
   }
 
-  #remembered(above: Tile, slot: number): Tile | undefined {
+  /** The tile below an edge slot if it is one of the top and in memory. */
+  #inTop(above: Tile, slot: number): Tile | undefined {
+    if (above.depth + TILE_HEIGHT >= TOP_DEPTH) return undefined;
     const at = slot * HASH_WORDS;
-    const depth = above.depth + TILE_HEIGHT;
-    const known = depth < TOP_DEPTH ? this.#known[numberBelow(topNumber(above), slot)] : undefined;
-    return known === undefined ? this.#cache.find(depth, above.hashes, at) : checkTile(known, above.hashes, at);
+    const known = this.#known[numberBelow(topNumber(above), slot)];
+    return known === undefined ? this.#cache.find(above.hashes, at) : checkTile(known, above.hashes, at);
   }
 }
 
@@ -241,9 +240,8 @@ export class TileCache {
     this.#limit = limit;
   }
 
-  /** The tile of this depth with the hash at `at` in `hashes`, if it is remembered. A deep one holds until the next is read. */
-  find(depth: number, hashes: Int32Array, at: number): Tile | undefined {
-    if (depth >= TOP_DEPTH) return this.#findDeep(depth, hashes, at);
+  /** The upper tile with the hash at `at` in `hashes`, if it is remembered. */
+  find(hashes: Int32Array, at: number): Tile | undefined {
     const key = keyOf(hashes, at);
     const young = this.#young.get(key);
     const tile = young ?? this.#old.get(key);
@@ -252,9 +250,11 @@ export class TileCache {
     return tile;
   }
 
-  /** The tile at `place`, read, and checked against the hash at `at` in `hashes`: it holds until the next is read. */
+  /** The tile at `place`, which has the hash at `at` in `hashes`. A deep one holds until others are read. */
   passing(place: TilePlace, hashes: Int32Array, at: number, read: ReadTile, newest?: AgedTile): Tile {
     if (place.depth < TOP_DEPTH) return this.lasting(place, hashes, at, read);
+    const remembered = this.#findDeep(place.depth, hashes, at);
+    if (remembered !== undefined) return remembered;
     const bytes = read(place, newest);
     const tile = (this.#deep[this.#nextDeep] ??= new Tile(place.prefix, place.depth));
     this.#nextDeep = (this.#nextDeep + 1) % DEEP_TILES;
@@ -263,7 +263,7 @@ export class TileCache {
     return checkTile(parseTile(place, bytes, tile), hashes, at);
   }
 
-  /** The same for a tile that the caller may keep. */
+  /** The same for a tile that the caller may keep, which is read now. */
   lasting(place: TilePlace, hashes: Int32Array, at: number, read: ReadTile): Tile {
     const tile = checkTile(parseTile(place, read(place)), hashes, at);
     if (place.depth < TOP_DEPTH) this.#keep(keyOf(hashes, at), tile);

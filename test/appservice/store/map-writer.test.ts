@@ -10,7 +10,7 @@ import { appendToTip, EMPTY_TIP, rootOfTip } from "../../../appservice/store/his
 import { createLevelStore, openLevelStore } from "../../../appservice/store/level-store.ts";
 import { LEAF_CONTENT_BYTES } from "../../../appservice/store/map-hashes.ts";
 import { readMap, readSettledMap, TileCache } from "../../../appservice/store/map-reader.ts";
-import type { MapReader, ProvenPlace } from "../../../appservice/store/map-reader.ts";
+import type { MapNode, MapReader, ProvenPlace } from "../../../appservice/store/map-reader.ts";
 import { changeTop } from "../../../appservice/store/map-top.ts";
 import type { Top } from "../../../appservice/store/map-top.ts";
 import { LEAF_BYTES, leafInStored, prefixOf, Tile, tileKey, TOP_DEPTH } from "../../../appservice/store/map-tiles.ts";
@@ -121,15 +121,19 @@ class TwoMaps {
   /** Keeps the stored tile below the top towards an index, if there is one, and looks for its leaf in it. */
   readTile(index: Hash, tiles: Map<Hash, Uint8Array>): void {
     const tile = this.store.get(tileKey({ prefix: prefixOf(index, TOP_DEPTH), depth: TOP_DEPTH }));
-    const reader = readMap(this.#top, this.tree.root, this.store, this.#cache);
     const leaf = tile === undefined ? undefined : leafInStored(tile, index);
-    if (leaf !== undefined) assert.deepEqual(leaf, reader.find(index));
+    if (leaf !== undefined) assert.deepEqual(leaf, this.read().find(index));
     this.foundInTiles += Number(leaf !== undefined);
     if (tile !== undefined) tiles.set(index, tile);
   }
 
+  /** The map of the newest epoch. */
+  read(): MapReader {
+    return readMap(this.#top, this.tree.root, this.store, this.#cache);
+  }
+
   check(indices: readonly Hash[]): void {
-    const newest = readMap(this.#top, this.tree.root, this.store, this.#cache);
+    const newest = this.read();
     checkReader(newest, this.tree, indices, () => undefined);
     for (const [epoch, { tree, root }] of this.settled) {
       const settled = readSettledMap(epoch, root, this.store, this.#cache);
@@ -203,6 +207,24 @@ describe("the map in tiles", () => {
     await maps.closeEpoch([index, sha256(utf8("second"))], true);
     await maps.closeEpoch([index], false);
     maps.check([index, sha256(utf8("second")), sha256(utf8("none"))]);
+  });
+
+  it("is walked to its end whatever is asked meanwhile", async () => {
+    const indices = crowdedIndices(70, dice("meanwhile"));
+    await maps.closeEpoch(indices, false);
+    const reader = maps.read();
+    const found: string[] = [];
+    const walk = (node: MapNode): void => {
+      const seen = reader.look(node);
+      if (seen.kind === "leaf") found.push(encodeHex(seen.leaf.index));
+      if (seen.kind !== "inner") return;
+      // Lookups interrupt a walk, as that of a dump, when it has just entered a tile that one of them had read before.
+      if (seen.left.slot === 2) for (const index of indices.slice(0, 20)) reader.prove(index);
+      walk(seen.left);
+      walk(seen.right);
+    };
+    walk(reader.top);
+    assert.deepEqual(found, indices.map(encodeHex).sort());
   });
 
   it("builds on no hash and no leaf of which a bit flipped in memory since it was checked", async () => {
