@@ -1,9 +1,11 @@
 /** A thread that reads for the one of the sequencer what that needs next. */
 import { parentPort, workerData } from "node:worker_threads";
+import { giveWay } from "./give-way.ts";
 import { readAhead } from "./read-ahead.ts";
 import type { FromReader, RecordsRead, ToReader } from "./read-ahead.ts";
 import { openLevelStore } from "./store/level-store.ts";
 
+giveWay();
 const store = await openLevelStore(workerData as string);
 
 parentPort?.on("message", (message: ToReader) => {

@@ -1,8 +1,10 @@
 /** A thread that proves indices: each a fifth of a millisecond, which neither signing nor answering should wait for. */
 import { parentPort, workerData } from "node:worker_threads";
+import { giveWay } from "./give-way.ts";
 import { indexBatchProver } from "./native-vrf.ts";
 import { PROVEN_BYTES } from "./prover-pool.ts";
 
+giveWay();
 const prove = indexBatchProver(workerData as Uint8Array);
 
 parentPort?.on("message", (userIds: readonly string[]) => {
