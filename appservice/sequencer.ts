@@ -24,6 +24,7 @@ import { EPOCH_DELAY_DEFAULT_MS, MAX_CHANGES_PER_EPOCH } from "../shared/paramet
 import { checkTablesAtStart } from "./store/level-files.ts";
 import { backUpRunning } from "./backup.ts";
 import { CUSTODY_KEY, readCustody } from "./store/custody.ts";
+import { HeldFiles } from "./store/held-files.ts";
 import { openLevelStore } from "./store/level-store.ts";
 import { UNREFERENCED } from "./store/records.ts";
 import { takeLock } from "./store/lock.ts";
@@ -128,9 +129,11 @@ async function startOnce(options: SequencerOptions): Promise<RunningLog> {
     checkTablesAtStart(databaseOf(options.dataDirectory), CHECKED_AT_START_BYTES, UNREFERENCED);
     // The main thread opens the database first and closes it last: `openLevelStore` says why.
     const store = await openLevelStore(databaseOf(options.dataDirectory));
+    const held = new HeldFiles(databaseOf(options.dataDirectory));
     try {
-      return await startOn(store, lock, keys, failures, options);
+      return await startOn({ store, held, lock }, keys, failures, options);
     } catch (error) {
+      await held.close();
       await store.close();
       throw error;
     }
@@ -141,8 +144,7 @@ async function startOnce(options: SequencerOptions): Promise<RunningLog> {
 }
 
 async function startOn(
-  store: Store,
-  lock: Lock,
+  { store, held, lock }: Pick<SequencerParts, "store" | "held" | "lock">,
   keys: LogKeys,
   failures: DiskFailures,
   options: SequencerOptions,
@@ -156,7 +158,7 @@ async function startOn(
     const waiting = new WaitingChanges();
     const publication = new Publication(store, directory, opened, waiting.merged.bind(waiting), options.cosign);
     const judge = failures.judge.bind(failures);
-    const sequencer = new Sequencer({ options, thread, publication, waiting, marks, opened, lock, store, judge });
+    const sequencer = new Sequencer({ options, thread, publication, waiting, marks, opened, lock, store, held, judge });
     const { configuration, logKey } = readSettings(opened.configurationText);
     const { origin, heartbeat_ms: heartbeatMs } = configuration;
     const backUp = (): ReturnType<RunningLog["backUp"]> =>
@@ -176,6 +178,7 @@ interface SequencerParts {
   readonly marks: Marks;
   readonly opened: OpenedLog;
   readonly store: Store;
+  readonly held: HeldFiles;
   readonly lock: Lock;
   readonly judge: (error: unknown) => Error;
 }
@@ -354,13 +357,14 @@ export class Sequencer {
   }
 
   async #close(): Promise<void> {
-    const { thread, publication, waiting, store, lock } = this.#parts;
+    const { thread, publication, waiting, store, held, lock } = this.#parts;
     this.#ending.abort();
     this.#timer.closeNow();
     await thread.close();
     await this.#running.catch(() => undefined);
     waiting.abandon(new Error("the log is closed"));
     await publication.close();
+    await held.close();
     await store.close();
     await lock.release();
   }
