@@ -89,12 +89,15 @@ export async function submitSteadily(
   signal: AbortSignal,
 ): Promise<void> {
   const started = performance.now();
-  const merging: Promise<unknown>[] = [];
+  // Only those that wait: who kept all that were ever merged would measure how long it takes to collect them.
+  const merging = new Set<Promise<unknown>>();
   for (let sent = 0; !signal.aborted;) {
     const due = ((performance.now() - started) / 1_000) * perSecond;
     for (; sent < due; sent++) {
       const userId = userOf(Math.floor(Math.random() * users));
-      merging.push(running.sequencer.submit({ userId, entry: randomEntry(), observedMs: Date.now() }));
+      const submitted = running.sequencer.submit({ userId, entry: randomEntry(), observedMs: Date.now() });
+      const merged: Promise<unknown> = submitted.then(() => merging.delete(merged));
+      merging.add(merged);
     }
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
