@@ -58,10 +58,10 @@ export interface WriteSide {
   enrol(userId: string): Promise<EnrolmentAnswer>;
   state(userId: string, statement: Statement): Promise<StatementAnswer>;
   acknowledge(userId: string, request: AcknowledgementRequest): Promise<void>;
-  /** Throws ApiError when the user may not read change lists; undefined is anybody. */
-  checkReader(userId: string | undefined): void;
+  /** Rejects with ApiError when the user may not read change lists; undefined is anybody. */
+  checkReader(userId: string | undefined): Promise<void>;
   /** Why the service is not ready; empty when it is. */
-  notReady(): readonly string[];
+  notReady(): Promise<readonly string[]>;
 }
 
 export interface Api {
@@ -184,7 +184,7 @@ const PUBLIC: readonly Route[] = [
     access: "public",
     answer: "bytes",
     handle: async ({ read, write }, { params, userId }) => {
-      write.checkReader(userId);
+      await write.checkReader(userId);
       return forGood(found(await read.changes(integerOf(params["epoch"], "epoch"))));
     },
   },
@@ -195,7 +195,7 @@ const PUBLIC: readonly Route[] = [
     access: "public",
     answer: "bytes",
     handle: async ({ read, write }, { params, query, userId }) => {
-      write.checkReader(userId);
+      await write.checkReader(userId);
       const after = query.get("after");
       return forGood(
         found(await read.dump(integerOf(params["epoch"], "epoch"), after === null ? undefined : indexOf(after))),
@@ -221,7 +221,7 @@ const PUBLIC: readonly Route[] = [
     access: "public",
     answer: "bytes",
     handle: async ({ read, write }, { query, userId }) => {
-      write.checkReader(userId);
+      await write.checkReader(userId);
       const after = query.get("after");
       return forGood(found(await read.succession(after === null ? undefined : indexOf(after))));
     },
@@ -252,11 +252,8 @@ const PUBLIC: readonly Route[] = [
     access: "public",
     answer: "text",
     handle: async ({ write }) => {
-      const reasons = write.notReady();
-      return await Promise.resolve({
-        ...json({ ready: reasons.length === 0, reasons }),
-        status: reasons.length === 0 ? 200 : 503,
-      });
+      const reasons = await write.notReady();
+      return { ...json({ ready: reasons.length === 0, reasons }), status: reasons.length === 0 ? 200 : 503 };
     },
   },
   {

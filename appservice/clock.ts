@@ -17,6 +17,12 @@ export const systemClock: Clock = {
   },
 };
 
+/** Milliseconds since some moment in the past: the same one for all threads, and nobody can set this clock. */
+export function steadyMs(): number {
+  const [seconds, nanoseconds] = process.hrtime();
+  return seconds * 1_000 + nanoseconds / 1_000_000;
+}
+
 /** Whether `signal` is aborted by now. The compiler takes the property for constant between two looks at it. */
 export function isAborted(signal: AbortSignal): boolean {
   return signal.aborted;

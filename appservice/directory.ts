@@ -28,6 +28,7 @@ import type { Bundle } from "./bundle.ts";
 import { dumpPage, successionPage } from "./dump.ts";
 import type { IndexProver } from "./native-vrf.ts";
 import { lookupText } from "./lookup-text.ts";
+import type { ShownHead } from "./shown-head.ts";
 import { readChanges } from "./store/change-lists.ts";
 import { HistoryReader } from "./store/histories.ts";
 import { logHashes } from "./store/log-nodes.ts";
@@ -58,24 +59,12 @@ const REMEMBERED_PROOFS = 10_000;
 /** Answers at the published head; `undefined`: there is no such thing. All throw ApiError("not-ready") before the first head. */
 export class Directory {
   readonly #proveIndex: IndexProver;
+  readonly #shown: ShownHead;
   readonly #proofs = new Map<string, VrfProof>();
-  /** The published epoch. Written by `publish`. */
-  #bundle: Bundle | undefined;
 
-  constructor(proveIndex: IndexProver) {
+  constructor(proveIndex: IndexProver, shown: ShownHead) {
     this.#proveIndex = proveIndex;
-  }
-
-  /** Further answers are at this epoch. */
-  publish(bundle: Bundle): void {
-    const before = this.#bundle;
-    this.#bundle = bundle.retain();
-    before?.release();
-  }
-
-  close(): void {
-    this.#bundle?.release();
-    this.#bundle = undefined;
+    this.#shown = shown;
   }
 
   /** The JSON text of a LookupAnswer. */
@@ -210,7 +199,7 @@ export class Directory {
 
   /** Runs a read at the published head, whose snapshot stays open until it is done. */
   async #at<T>(read: (bundle: Bundle) => T | Promise<T>): Promise<T> {
-    const bundle = this.#bundle?.retain();
+    const bundle = this.#shown.bundle?.retain();
     if (bundle === undefined) throw new ApiError("not-ready", "no head is published yet", 1);
     try {
       return await read(bundle);

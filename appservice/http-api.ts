@@ -45,21 +45,29 @@ const STATUSES: { readonly [Code in ErrorCode]: number } = {
 /** Who a request comes from, and how much they may ask. */
 export interface Gate {
   userOf(authorization: string | undefined): string;
-  count(userId: string, points: number): Promise<void>;
+  count(userId: string, points: number): void;
 }
 
 export interface HttpApiParts {
   readonly api: Api;
   readonly gate: Gate;
-  readonly logger: Logger;
+  readonly logger: Pick<Logger, "error">;
   readonly serviceUrl: string;
   /** Told of every answer: the route's pattern, the status, the time in seconds. */
   readonly answered: (route: string, status: number, seconds: number) => void;
 }
 
-/** Listens until `signal` is aborted. Returns the port. */
-export async function serveHttpApi(parts: HttpApiParts, listener: Listener, signal: AbortSignal): Promise<number> {
-  const server = createApiServer(parts).listen({ ...listener, signal });
+/**
+ * Listens until `signal` is aborted. Returns the port. `reusePort`: several threads of this process listen there, and each
+ * connection goes to one of them (socket(7), SO_REUSEPORT).
+ */
+export async function serveHttpApi(
+  parts: HttpApiParts,
+  listener: Listener,
+  signal: AbortSignal,
+  reusePort = false,
+): Promise<number> {
+  const server = createApiServer(parts).listen({ ...listener, signal, reusePort });
   await once(server, "listening");
   signal.addEventListener(
     "abort",
@@ -168,7 +176,7 @@ async function admit(route: Route, gate: Gate, request: IncomingMessage, params:
   const open = route.access === "public";
   const userId = open && authorization === undefined ? undefined : gate.userOf(authorization);
   const body = route.request === undefined ? undefined : parseBody(await readBody(request));
-  if (userId !== undefined) await gate.count(userId, route.cost?.(body) ?? 1);
+  if (userId !== undefined) gate.count(userId, route.cost?.(body) ?? 1);
   return { params, query: queryOf(request), body, userId, address: () => addressOf(request, isTrustedProxy) };
 }
 
@@ -249,7 +257,7 @@ interface RetryAfter {
   readonly retryAfterS?: number;
 }
 
-function sendError({ request, response }: Exchange, error: unknown, logger: Logger): void {
+function sendError({ request, response }: Exchange, error: unknown, logger: HttpApiParts["logger"]): void {
   const known = apiErrorOf(error);
   if (known === undefined) {
     const stack = error instanceof Error ? error.stack : undefined;
@@ -269,7 +277,7 @@ function sendError({ request, response }: Exchange, error: unknown, logger: Logg
 }
 
 /** The one place where failures become answers; undefined is a bug of ours. */
-function apiErrorOf(error: unknown): ApiError | undefined {
+export function apiErrorOf(error: unknown): ApiError | undefined {
   if (error instanceof ApiError) return error;
   if (error instanceof VerificationError && error.code === "malformed")
     return new ApiError("bad-request", error.message);

@@ -32,7 +32,40 @@ export interface Metrics {
 
 const seconds = (ms: number | undefined): number => (ms === undefined ? NaN : ms / 1_000);
 
-export function createMetrics(readings: Readings): Metrics {
+/** Answers that one thread gave, and how long they took. */
+export class AnswerMetrics {
+  readonly #registry = new Registry();
+  readonly #answers = new Counter({
+    name: "ckv_http_answers_total",
+    help: "Answers of the API.",
+    labelNames: ["route", "status"],
+    registers: [this.#registry],
+  });
+  readonly #durations = new Histogram({
+    name: "ckv_http_seconds",
+    help: "Time to answer.",
+    labelNames: ["route"],
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2],
+    registers: [this.#registry],
+  });
+
+  /** Counts one answer. */
+  readonly answered: Metrics["answered"] = (route, status, time) => {
+    this.#answers.inc({ route, status });
+    this.#durations.observe({ route }, time);
+  };
+
+  /** All that was counted so far, in a form that passes between threads. */
+  async read(): Promise<readonly object[]> {
+    return await this.#registry.getMetricsAsJSON();
+  }
+}
+
+/** `ofThreads`: what `AnswerMetrics` of other threads read. */
+export function createMetrics(
+  readings: Readings,
+  ofThreads: () => Promise<readonly (readonly object[])[]> = () => Promise.resolve([]),
+): Metrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
@@ -58,19 +91,7 @@ export function createMetrics(readings: Readings): Metrics {
       this.inc(readings.sweepMissed());
     },
   });
-  const answers = new Counter({
-    name: "ckv_http_answers_total",
-    help: "Answers of the API.",
-    labelNames: ["route", "status"],
-    registers,
-  });
-  const durations = new Histogram({
-    name: "ckv_http_seconds",
-    help: "Time to answer.",
-    labelNames: ["route"],
-    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2],
-    registers,
-  });
+  const own = new AnswerMetrics();
   const merges = new Histogram({
     name: "ckv_merge_seconds",
     help: "Time from when a change was seen until it was published.",
@@ -90,13 +111,13 @@ export function createMetrics(readings: Readings): Metrics {
   }
 
   return {
-    answered: (route, status, time) => {
-      answers.inc({ route, status });
-      durations.observe({ route }, time);
-    },
+    answered: own.answered,
     merged: (time) => {
       merges.observe(time);
     },
-    scrape: async () => ({ type: registry.contentType, text: await registry.metrics() }),
+    scrape: async () => {
+      const answers = Registry.aggregate([await own.read(), ...(await ofThreads())].map((read) => [...read]));
+      return { type: registry.contentType, text: (await registry.metrics()) + (await answers.metrics()) };
+    },
   };
 }

@@ -1,9 +1,10 @@
 /** From committed to published: the readers' snapshot of each epoch, its cosignatures, and who waits for it. */
 import { proveConsistency } from "../shared/merkle/consistency.ts";
 import { LOG_DOMAINS } from "../shared/merkle/tree.ts";
+import type { AnsweringThreads } from "./answering-threads.ts";
 import { Bundle } from "./bundle.ts";
-import type { Directory } from "./directory.ts";
 import type { EpochMessage, MergedChanges, OpenedLog } from "./sequencer-messages.ts";
+import { ShownHead } from "./shown-head.ts";
 import { ReaderTops } from "./store/map-top.ts";
 import { logHashes } from "./store/log-nodes.ts";
 import { encodeHead, parseHead, PUBLISHED_KEY } from "./store/records.ts";
@@ -30,10 +31,18 @@ export interface PublishedHead {
 /** Told of the changes that each published epoch merged, in order of epochs. */
 export type OnMerged = (merged: MergedChanges, epoch: number) => void;
 
+export interface PublicationParts {
+  readonly store: Store;
+  /** Threads that answer beside this one; they have got no epoch yet. */
+  readonly threads: AnsweringThreads;
+  readonly onMerged: OnMerged;
+  readonly cosign?: Cosign | undefined;
+}
+
 export class Publication {
-  readonly #store: Store;
-  readonly #directory: Directory;
-  readonly #cosign: Cosign | undefined;
+  /** What this thread answers at. */
+  readonly shown: ShownHead;
+  readonly #parts: PublicationParts;
   readonly #ending = new AbortController();
   readonly #tops = new ReaderTops();
   /** The newest committed epoch, held by its own reference until the next comes. */
@@ -41,20 +50,28 @@ export class Publication {
   #published: PublishedHead | undefined;
   /** What committed epochs merged that are not published, in their order. */
   #unpublished: { readonly merged: MergedChanges; readonly epoch: number }[] = [];
-  readonly #onMerged: OnMerged;
   #onPublished = Promise.withResolvers<undefined>();
   #cosigning: Promise<void> | undefined;
   readonly #failed = Promise.withResolvers<never>();
   readonly #confirmed = Promise.withResolvers<undefined>();
+  /** The number under which a head was last made ready. */
+  #number = 0;
 
-  constructor(store: Store, directory: Directory, opened: OpenedLog, onMerged: OnMerged, cosign: Cosign | undefined) {
-    this.#store = store;
-    this.#onMerged = onMerged;
-    this.#directory = directory;
-    this.#cosign = cosign;
-    this.#newest = Bundle.take(store, opened, this.#tops.change(opened.top));
+  private constructor(parts: PublicationParts, opened: OpenedLog) {
+    this.#parts = parts;
+    this.shown = new ShownHead(parts.threads.shown);
+    this.#newest = Bundle.take(parts.store, opened, this.#tops.change(opened.top));
     this.#failed.promise.catch(() => undefined);
-    this.#publishFirst();
+  }
+
+  /**
+   * At start the newest epoch is published at once if it needs no cosignatures, or had them; witnesses are asked again.
+   * Resolves when all threads hold it; before that no epoch may be committed.
+   */
+  static async start(parts: PublicationParts, opened: OpenedLog): Promise<Publication> {
+    const publication = new Publication(parts, opened);
+    await publication.#start(opened);
+    return publication;
   }
 
   /** Never resolves; rejects when cosigning failed for good. */
@@ -83,14 +100,22 @@ export class Publication {
     return this.#newest.epoch;
   }
 
-  /** Takes the snapshot of a committed epoch. On return the next may be committed. */
-  take(epoch: EpochMessage): void {
+  /** Takes the snapshot of a committed epoch. Once it is `taken`, by all threads, the next may be committed. */
+  take(epoch: EpochMessage, taken: () => void): void {
     const before = this.#newest;
-    this.#newest = Bundle.take(this.#store, epoch, this.#tops.change(epoch.changedTop));
+    const bundle = Bundle.take(this.#parts.store, epoch, this.#tops.change(epoch.changedTop));
+    this.#newest = bundle;
     if (epoch.merged.changes.length > 0) this.#unpublished.push({ merged: epoch.merged, epoch: epoch.epoch });
     before.release();
-    if (this.#cosign === undefined) this.#publish(this.#newest);
-    else this.#startCosigning();
+    const number = this.#parts.cosign === undefined ? this.#prepare(bundle) : undefined;
+    const all = this.#parts.threads.take(epoch, epoch.changedTop, number).then(() => {
+      taken();
+      if (number !== undefined) this.#show(bundle, number);
+      else this.#startCosigning();
+    });
+    all.catch((error: unknown) => {
+      this.#failed.reject(error);
+    });
   }
 
   /** Resolves when an epoch from this one on is published. */
@@ -114,19 +139,24 @@ export class Publication {
     this.#ending.abort(new Error("the log is closed"));
     await this.#cosigning;
     this.#newest.release();
-    this.#directory.close();
+    this.shown.close();
   }
 
-  /** At start the newest epoch is published at once if it needs no cosignatures, or had them; witnesses are asked again. */
-  #publishFirst(): void {
-    const stored = this.#store.get(PUBLISHED_KEY);
-    const cosigned = stored === undefined ? undefined : parseHead(stored);
-    if (this.#cosign === undefined) {
-      this.#publish(this.#newest);
+  async #start(opened: OpenedLog): Promise<void> {
+    const { store, threads, cosign } = this.#parts;
+    const number = cosign === undefined ? this.#prepare(this.#newest) : undefined;
+    await threads.take(opened, opened.top, number);
+    if (number !== undefined) {
+      this.#show(this.#newest, number);
       this.#confirmed.resolve(undefined);
       return;
     }
-    if (cosigned?.epoch === this.#newest.epoch) this.#publishCosigned(this.#newest, cosigned.note);
+    const stored = store.get(PUBLISHED_KEY);
+    const cosigned = stored === undefined ? undefined : parseHead(stored);
+    if (cosigned?.epoch === this.#newest.epoch) {
+      threads.keep();
+      await this.#publishCosigned(this.#newest, cosigned.note);
+    }
     this.#startCosigning();
   }
 
@@ -145,32 +175,44 @@ export class Publication {
   /** Witnesses are asked about the newest head only: what was signed while they were busy is left out. */
   async #cosignNewest(): Promise<void> {
     const bundle = this.#newest.retain();
+    this.#parts.threads.keep();
     try {
       const size = bundle.epoch + 1;
       const consistency = (oldSize: number): Promise<readonly Uint8Array[]> =>
         Promise.resolve(proveConsistency(LOG_DOMAINS, logHashes(bundle.reads), oldSize, size));
-      const note = (await this.#cosign?.(bundle.note, size, consistency, this.#ending.signal)) ?? bundle.note;
+      const note = (await this.#parts.cosign?.(bundle.note, size, consistency, this.#ending.signal)) ?? bundle.note;
       this.#confirmed.resolve(undefined);
-      await this.#store.commit({ puts: [{ key: PUBLISHED_KEY, value: encodeHead({ epoch: bundle.epoch, note }) }] });
-      this.#publishCosigned(bundle, note);
+      await this.#parts.store.commit({
+        puts: [{ key: PUBLISHED_KEY, value: encodeHead({ epoch: bundle.epoch, note }) }],
+      });
+      await this.#publishCosigned(bundle, note);
     } finally {
       bundle.release();
     }
   }
 
-  #publishCosigned(bundle: Bundle, note: string): void {
+  /** Of the epoch that the threads were last told to keep. */
+  async #publishCosigned(bundle: Bundle, note: string): Promise<void> {
     const cosigned = bundle.withNote(note);
-    this.#publish(cosigned);
+    const number = this.#prepare(cosigned);
+    await this.#parts.threads.prepare(number, note);
+    this.#show(cosigned, number);
     cosigned.release();
   }
 
-  #publish(bundle: Bundle): void {
-    this.#directory.publish(bundle);
+  #prepare(bundle: Bundle): number {
+    this.#number += 1;
+    this.shown.prepare(this.#number, bundle);
+    return this.#number;
+  }
+
+  #show(bundle: Bundle, number: number): void {
+    this.shown.show(number);
     const { epoch, note: checkpoint, recordBytes: record, configurationText } = bundle;
     this.#published = { epoch, checkpoint, record, configurationText };
     const published = this.#unpublished.filter((merged) => merged.epoch <= epoch);
     this.#unpublished = this.#unpublished.filter((merged) => merged.epoch > epoch);
-    for (const merged of published) this.#onMerged(merged.merged, merged.epoch);
+    for (const merged of published) this.#parts.onMerged(merged.merged, merged.epoch);
     const { resolve } = this.#onPublished;
     this.#onPublished = Promise.withResolvers<undefined>();
     resolve(undefined);

@@ -2,6 +2,7 @@
  * The sequencer as the rest of the service sees it: changes go in, and come back when the epoch that merged them is
  * published. The work is done in a thread of its own; here are the clock, the readers' snapshots and the publication.
  */
+import { AnsweringThreads } from "./answering-threads.ts";
 import type { Clock } from "./clock.ts";
 import { databaseOf } from "./create-log.ts";
 import { DiskFailures } from "./disk-failures.ts";
@@ -54,6 +55,8 @@ export interface SequencerOptions {
   readonly clockProblem?: (nowMs: number) => string | undefined;
   /** Whether nothing is signed until `setExternalHead` was called. Default true; false only where there is no room. */
   readonly strictStart?: boolean;
+  /** Threads that answer beside this one. Default: none. */
+  readonly answeringThreads?: number;
 }
 
 export interface SequencerStatus {
@@ -84,6 +87,7 @@ export interface Merged {
 export interface RunningLog {
   readonly sequencer: Sequencer;
   readonly directory: Directory;
+  readonly threads: AnsweringThreads;
   readonly marks: Marks;
   readonly heartbeatMs: number;
   /** The key of the log, whose name is its origin. */
@@ -151,21 +155,29 @@ async function startOn(
 ): Promise<RunningLog> {
   const { dataDirectory, anchorFile, settings = {}, maxChanges = MAX_CHANGES_PER_EPOCH, reserveBytes = 0 } = options;
   const thread = new SequencerThread();
+  const database = databaseOf(dataDirectory);
+  const threads = new AnsweringThreads(options.answeringThreads ?? 0, { database, vrfSeed: keys.vrfSeed });
   try {
     const opened = await thread.open({ dataDirectory, anchorFile, keys, maxChanges, reserveBytes, settings });
-    const directory = new Directory(indexProver(keys.vrfSeed));
     const marks = await Marks.open(waitingForSpace(store, dataDirectory, options.clock, options.signal));
     const waiting = new WaitingChanges();
-    const publication = new Publication(store, directory, opened, waiting.merged.bind(waiting), options.cosign);
+    const { cosign } = options;
+    const publication = await Publication.start(
+      { store, threads, onMerged: waiting.merged.bind(waiting), cosign },
+      opened,
+    );
+    const directory = new Directory(indexProver(keys.vrfSeed), publication.shown);
     const judge = failures.judge.bind(failures);
-    const sequencer = new Sequencer({ options, thread, publication, waiting, marks, opened, lock, store, held, judge });
+    const sequencer = new Sequencer({
+      ...{ options, thread, threads, publication, waiting, marks, opened, lock, store, held, judge },
+    });
     const { configuration, logKey } = readSettings(opened.configurationText);
     const { origin, heartbeat_ms: heartbeatMs } = configuration;
     const backUp = (): ReturnType<RunningLog["backUp"]> =>
       backUpRunning(store, { keys, origin, nowMs: options.clock.now() });
-    return { sequencer, directory, marks, heartbeatMs, logKey, backUp, judge };
+    return { sequencer, directory, threads, marks, heartbeatMs, logKey, backUp, judge };
   } catch (error) {
-    await thread.close();
+    await Promise.all([thread.close(), threads.close()]);
     throw error;
   }
 }
@@ -173,6 +185,7 @@ async function startOn(
 interface SequencerParts {
   readonly options: SequencerOptions;
   readonly thread: SequencerThread;
+  readonly threads: AnsweringThreads;
   readonly publication: Publication;
   readonly waiting: WaitingChanges;
   readonly marks: Marks;
@@ -202,7 +215,7 @@ export class Sequencer {
 
   constructor(parts: SequencerParts) {
     this.#parts = parts;
-    const { options, thread, publication, waiting, opened, judge } = parts;
+    const { options, thread, threads, publication, waiting, opened, judge } = parts;
     const { configuration } = readSettings(opened.configurationText);
     const { epochDelayMs: delayMs = EPOCH_DELAY_DEFAULT_MS } = options;
     const times = { delayMs, heartbeatMs: configuration.heartbeat_ms };
@@ -211,8 +224,9 @@ export class Sequencer {
     this.#refused = this.#reason !== AWAITING_ROOM;
     thread.listen({
       epoch: (epoch) => {
-        publication.take(epoch);
-        thread.taken(epoch.epoch);
+        publication.take(epoch, () => {
+          thread.taken(epoch.epoch);
+        });
       },
       known: ({ change, version, epoch }) => {
         // Rejected with everything else that waits, if the epoch is never published.
@@ -227,7 +241,7 @@ export class Sequencer {
         this.#timer.closeNow();
       },
     });
-    this.#finished = Promise.race([thread.finished, publication.failed]).catch((error: unknown) => {
+    this.#finished = Promise.race([thread.finished, publication.failed, threads.failed]).catch((error: unknown) => {
       throw judge(error);
     });
     this.#finished.catch((error: unknown) => {
@@ -357,13 +371,14 @@ export class Sequencer {
   }
 
   async #close(): Promise<void> {
-    const { thread, publication, waiting, store, held, lock } = this.#parts;
+    const { thread, threads, publication, waiting, store, held, lock } = this.#parts;
     this.#ending.abort();
     this.#timer.closeNow();
     await thread.close();
     await this.#running.catch(() => undefined);
     waiting.abandon(new Error("the log is closed"));
     await publication.close();
+    await threads.close();
     await held.close();
     await store.close();
     await lock.release();

@@ -5,6 +5,7 @@ import { serverOfOrigin } from "../shared/log/checkpoint.ts";
 import type { LogReference } from "../shared/directory/configuration.ts";
 import { STALE_EXTRA_MS, STALE_HEARTBEATS } from "../shared/parameters.ts";
 import { AccountRequests } from "./account-requests.ts";
+import { threadsBesideMain } from "./answering-threads.ts";
 import { ApiError } from "./api-error.ts";
 import type { WriteSide } from "./api-routes.ts";
 import { isAborted, type Clock } from "./clock.ts";
@@ -14,7 +15,6 @@ import { Cosigners } from "./cosigners.ts";
 import { freeBytes, RESERVE_BYTES } from "./disk-space.ts";
 import { Homeserver } from "./homeserver.ts";
 import { HomeserverError } from "./homeserver-error.ts";
-import { serveHttpApi } from "./http-api.ts";
 import { KeyFeed } from "./key-feed.ts";
 import type { Logger } from "./logger.ts";
 import { createMetrics, type Metrics, type Readings } from "./metrics.ts";
@@ -25,7 +25,9 @@ import { hasPosted, holdsForeignHead, publishHeads, readRoomHead, ROOM_RATE } fr
 import type { PublishedHead, RoomRate } from "./room-publisher.ts";
 import { openRooms, type Rooms } from "./rooms.ts";
 import { startSequencer } from "./sequencer.ts";
-import { Sessions } from "./sessions.ts";
+import { serveApi } from "./serve-api.ts";
+import { SessionTable, sharedLimit } from "./session-table.ts";
+import { Sessions, type SessionParts } from "./sessions.ts";
 import { ROOM_LOST } from "./start-checks.ts";
 import { Watchdog } from "./watchdog.ts";
 
@@ -171,6 +173,7 @@ class Service {
       reserveBytes: RESERVE_BYTES,
       clock,
       signal,
+      answeringThreads: threadsBesideMain(),
       settings: { service_url: serviceUrl, witnesses: witnesses.map(({ vkey }) => vkey) },
       clockProblem: (nowMs) => this.#clockGuard.problem(nowMs),
       ...(witnesses.length === 0 ? {} : { cosign: cosigners.cosign.bind(cosigners) }),
@@ -181,17 +184,25 @@ class Service {
     const { clock, logger, signal } = this.#options;
     const { homeserver: local, access, limits, listeners, serviceUrl } = this.#config;
     const servers = new Map([[local.serverName, local.url], ...Object.entries(access.servers)]);
-    const sessions = new Sessions({ servers, clock, ...limits });
-    const metrics = createMetrics(this.#readings(log, feed));
+    const { threads } = log;
+    const limit = sharedLimit(limits.lookupsPerMinute);
+    const gate = new SessionTable(limit);
+    const { sessionsPerMinute } = limits;
+    const add: SessionParts["add"] = async (session) => {
+      gate.add(session);
+      await threads.addSession(session);
+    };
+    const sessions = new Sessions({ servers, clock, sessionsPerMinute, add });
+    const metrics = createMetrics(this.#readings(log, feed), () => threads.readMetrics());
     this.#metrics = metrics;
     const api = { read: log.directory, write: this.#writeSide(log, observer, sessions) };
     const take = this.#homeserver.listen(listeners.appservice, async (transaction) => {
       await feed.take(transaction, this.#rooms?.members);
     });
     await bound("appservice", listeners.appservice, take);
-    const parts = { api, gate: sessions, logger, serviceUrl, answered: metrics.answered };
+    const parts = { api, gate, logger, serviceUrl, answered: metrics.answered };
     return {
-      api: await bound("api", listeners.api, serveHttpApi(parts, listeners.api, signal)),
+      api: await bound("api", listeners.api, serveApi(parts, { threads, limit }, listeners.api, signal)),
       metrics: await bound(
         "metrics",
         listeners.metrics,
@@ -270,10 +281,11 @@ class Service {
         await requests.acknowledge(userId, request);
       },
       checkReader: (userId) => {
-        if (changeLists === "public" || (userId !== undefined && changeLists.includes(userId))) return;
-        throw new ApiError("forbidden", "change lists are for named auditors here");
+        const may = changeLists === "public" || (userId !== undefined && changeLists.includes(userId));
+        if (may) return Promise.resolve();
+        return Promise.reject(new ApiError("forbidden", "change lists are for named auditors here"));
       },
-      notReady: () => this.#notReady(log),
+      notReady: () => Promise.resolve(this.#notReady(log)),
     };
   }
 

@@ -1,15 +1,14 @@
 /** Who asks: a Matrix OpenID token, checked with the user's homeserver once, becomes a short session of our own. */
-import { hash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { isIPv6 } from "node:net";
 import { RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
 import { parseUserId, serverOfUser, type OpenIdToken, type SessionAnswer } from "../shared/messages.ts";
 import { ApiError } from "./api-error.ts";
-import type { Clock } from "./clock.ts";
+import { steadyMs, type Clock } from "./clock.ts";
 import { readText } from "./read-text.ts";
+import { keyOf, SESSION_MS, trim, type Session } from "./session-table.ts";
 
-const SESSION_MS = 30 * 60_000;
 const TOKEN_REMEMBERED_MS = 2 * 3_600_000;
-const MAX_SESSIONS = 200_000;
 const MAX_TOKENS = 200_000;
 const EXCHANGE_TIMEOUT_MS = 10_000;
 const MAX_USERINFO_BYTES = 65_536;
@@ -22,28 +21,20 @@ export interface SessionParts {
   readonly servers: OpenIdServers;
   readonly clock: Clock;
   readonly sessionsPerMinute: number;
-  readonly lookupsPerMinute: number;
+  /** Resolves when every thread that answers knows the session. */
+  readonly add: (session: Session) => Promise<void>;
 }
 
-interface Session {
-  readonly userId: string;
-  readonly expiresMs: number;
-}
-
-/** Sessions live in memory: after a restart clients exchange a new token. Only hashes of tokens are kept. */
+/** Opens sessions. They live in memory: after a restart clients exchange a new token. Only hashes of tokens are kept. */
 export class Sessions {
   readonly #parts: SessionParts;
-  /** By SHA-256 of the session token, oldest first. Written by `open`. */
-  readonly #sessions = new Map<string, Session>();
   /** SHA-256 of OpenID tokens already exchanged, and when each is forgotten. Written by `open`. */
   readonly #exchanged = new Map<string, number>();
   readonly #openings: RateLimiterMemory;
-  readonly #requests: RateLimiterMemory;
 
   constructor(parts: SessionParts) {
     this.#parts = parts;
-    this.#openings = newLimiter(parts.sessionsPerMinute);
-    this.#requests = newLimiter(parts.lookupsPerMinute);
+    this.#openings = new RateLimiterMemory({ points: parts.sessionsPerMinute, duration: 60 });
   }
 
   /**
@@ -51,34 +42,26 @@ export class Sessions {
    * Throws ApiError: `forbidden` for a server not served here, `unauthorized`, `rate-limited`, `not-ready`.
    */
   async open(token: OpenIdToken, address: string): Promise<SessionAnswer> {
-    await spend(this.#openings, networkOf(address), 1);
+    await this.#countOpening(networkOf(address));
     const base = this.#parts.servers.get(token.matrix_server_name);
     if (base === undefined) throw new ApiError("forbidden", "users of this homeserver are not served here");
     const userId = await this.#once(token.access_token, () => exchange(base, token));
     const session = randomBytes(32).toString("base64url");
-    const expiresMs = this.#parts.clock.now() + SESSION_MS;
-    trim(this.#sessions, MAX_SESSIONS);
-    this.#sessions.set(hashOf(session), { userId, expiresMs });
+    await this.#parts.add({ key: keyOf(session), userId, endsMs: steadyMs() + SESSION_MS });
     return { session, user_id: userId, expires_in_ms: SESSION_MS };
   }
 
-  /** The user of an `Authorization` header. Throws ApiError `unauthorized`. */
-  userOf(authorization: string | undefined): string {
-    const token = /^Bearer ([A-Za-z0-9_-]{1,256})$/.exec(authorization ?? "")?.[1];
-    const key = token === undefined ? "" : hashOf(token);
-    const session = this.#sessions.get(key);
-    if (session !== undefined && session.expiresMs > this.#parts.clock.now()) return session.userId;
-    this.#sessions.delete(key);
-    throw new ApiError("unauthorized", "this needs a session: POST /v1/session");
-  }
-
-  /** Counts `points` questions of a user. Throws ApiError `rate-limited`. */
-  count(userId: string, points: number): Promise<void> {
-    return spend(this.#requests, userId, points);
+  async #countOpening(network: string): Promise<void> {
+    try {
+      await this.#openings.consume(network);
+    } catch (error) {
+      if (!(error instanceof RateLimiterRes)) throw error;
+      throw new ApiError("rate-limited", "too many requests", Math.ceil(error.msBeforeNext / 1000));
+    }
   }
 
   async #once(token: string, work: () => Promise<string>): Promise<string> {
-    const [key, nowMs] = [hashOf(token), this.#parts.clock.now()];
+    const [key, nowMs] = [keyOf(token), this.#parts.clock.now()];
     if ((this.#exchanged.get(key) ?? 0) > nowMs)
       throw new ApiError("unauthorized", "this OpenID token was used before");
     trim(this.#exchanged, MAX_TOKENS);
@@ -133,30 +116,4 @@ function networkOf(address: string): string {
     .slice(0, IPV6_GROUPS / 2)
     .map((group) => parseInt(group, 16))
     .join(":");
-}
-
-/** Without a prefix the text of a key is that of its session, whose hash is known: no new text is made and hashed. */
-function newLimiter(perMinute: number): RateLimiterMemory {
-  return new RateLimiterMemory({ points: perMinute, duration: 60, keyPrefix: "" });
-}
-
-async function spend(limiter: RateLimiterMemory, key: string, points: number): Promise<void> {
-  try {
-    await limiter.consume(key, points);
-  } catch (error) {
-    if (!(error instanceof RateLimiterRes)) throw error;
-    throw new ApiError("rate-limited", "too many requests", Math.ceil(error.msBeforeNext / 1000));
-  }
-}
-
-/** Makes room for one more by forgetting the oldest. */
-function trim(map: Map<string, unknown>, max: number): void {
-  for (const key of map.keys()) {
-    if (map.size < max) return;
-    map.delete(key);
-  }
-}
-
-function hashOf(token: string): string {
-  return hash("sha256", token, "base64");
 }

@@ -8,6 +8,7 @@ import type { Api } from "../../appservice/api-routes.ts";
 import { systemClock } from "../../appservice/clock.ts";
 import { Homeserver } from "../../appservice/homeserver.ts";
 import { createApiServer } from "../../appservice/http-api.ts";
+import { SessionTable, sharedLimit } from "../../appservice/session-table.ts";
 import { Sessions } from "../../appservice/sessions.ts";
 import type { RunningLog } from "../../appservice/sequencer.ts";
 import type { Transaction } from "../../appservice/transaction.ts";
@@ -57,14 +58,22 @@ describe("access", () => {
     log = await OwnLog.create();
     running = await log.start();
     const base = `http://127.0.0.1:${(homeserver.address() as AddressInfo).port}`;
-    const limits = { sessionsPerMinute: 5, lookupsPerMinute: 300 };
-    const sessions = new Sessions({ servers: new Map([[SERVER, base]]), clock: systemClock, ...limits });
+    const gate = new SessionTable(sharedLimit(300));
+    const sessions = new Sessions({
+      servers: new Map([[SERVER, base]]),
+      clock: systemClock,
+      sessionsPerMinute: 5,
+      add: (session) => {
+        gate.add(session);
+        return Promise.resolve();
+      },
+    });
     const write = {
       session: async ({ openid_token: token }, address) => await sessions.open(token, address),
-      checkReader: () => undefined,
-      notReady: () => [],
+      checkReader: () => Promise.resolve(),
+      notReady: () => Promise.resolve([]),
     } as Partial<Api["write"]> as Api["write"];
-    const parts = { api: { read: running.directory, write }, gate: sessions, logger: quiet };
+    const parts = { api: { read: running.directory, write }, gate, logger: quiet };
     api = createApiServer({ ...parts, serviceUrl: "https://ckv.example.org", answered: () => undefined });
     api.listen(0, "127.0.0.1");
     await once(api, "listening");
@@ -154,7 +163,8 @@ describe("access", () => {
 
   it("opens no connection for a server that the operator did not name", async () => {
     const opened = mock.method(Socket.prototype, "connect");
-    const none = { servers: new Map(), clock: systemClock, sessionsPerMinute: 100, lookupsPerMinute: 1 };
+    const add = (): Promise<void> => Promise.reject(new Error("a session was opened"));
+    const none = { servers: new Map(), clock: systemClock, sessionsPerMinute: 100, add };
     const names = ["evil.example", "127.0.0.1", "127.0.0.1:80", "[::1]", "localhost", "2130706433", "169.254.169.254"];
     try {
       for (const name of [...names, "[::ffff:10.0.0.1]", "a.b@c/d?e#f", "http://x"]) {

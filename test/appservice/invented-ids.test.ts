@@ -49,8 +49,8 @@ async function served(log: OwnLog, ask: (post: (path: string, body: object) => P
     mayPromise: () => true,
   });
   const write = {
-    checkReader: () => undefined,
-    notReady: () => [],
+    checkReader: () => Promise.resolve(),
+    notReady: () => Promise.resolve([]),
     refresh: async (userId) => await requests.refresh(userId),
   } as Partial<Api["write"]> as Api["write"];
   const gate = {

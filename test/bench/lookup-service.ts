@@ -5,11 +5,12 @@ import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { systemClock } from "../../appservice/clock.ts";
-import { createApiServer } from "../../appservice/http-api.ts";
 import type { Api } from "../../appservice/api-routes.ts";
 import type { Logger } from "../../appservice/logger.ts";
 import { createMetrics } from "../../appservice/metrics.ts";
 import type { RunningLog } from "../../appservice/sequencer.ts";
+import { serveApi } from "../../appservice/serve-api.ts";
+import { SessionTable, sharedLimit } from "../../appservice/session-table.ts";
 import { Sessions } from "../../appservice/sessions.ts";
 import type { LookupJob, LookupLoad } from "./lookup-client.ts";
 
@@ -28,18 +29,17 @@ export interface LookupService {
 
 export async function serveLookups(log: RunningLog): Promise<LookupService> {
   const homeserver = await listening(createServer(answerUserinfo));
+  const limit = sharedLimit(PER_MINUTE);
+  const gate = new SessionTable(limit);
   const sessions = new Sessions({
     servers: new Map([[SERVER_NAME, `http://127.0.0.1:${portOf(homeserver)}`]]),
     clock: systemClock,
     sessionsPerMinute: PER_MINUTE,
-    lookupsPerMinute: PER_MINUTE,
+    add: async (session) => {
+      gate.add(session);
+      await log.threads.addSession(session);
+    },
   });
-  const tokens: string[] = [];
-  for (let i = 0; i < SESSIONS; i++) {
-    const token = { access_token: `@asker${i}:${SERVER_NAME}`, token_type: "Bearer", expires_in: 3_600 } as const;
-    tokens.push((await sessions.open({ ...token, matrix_server_name: SERVER_NAME }, "127.0.0.1")).session);
-  }
-  homeserver.close();
   const { answered } = createMetrics({
     epoch: () => log.sequencer.status().epoch,
     headAgeMs: () => 0,
@@ -54,13 +54,20 @@ export async function serveLookups(log: RunningLog): Promise<LookupService> {
   });
   // Nothing but lookups is asked for.
   const api: Api = { read: log.directory, write: {} as Api["write"] };
-  const parts = { api, gate: sessions, logger: failing, serviceUrl: "http://127.0.0.1", answered };
-  const server = await listening(createApiServer(parts));
+  const parts = { api, gate, logger: failing, serviceUrl: "http://127.0.0.1", answered };
+  const end = new AbortController();
+  const { threads } = log;
+  const port = await serveApi(parts, { threads, limit }, { host: "127.0.0.1", port: 0 }, end.signal);
+  const tokens: string[] = [];
+  for (let i = 0; i < SESSIONS; i++) {
+    const token = { access_token: `@asker${i}:${SERVER_NAME}`, token_type: "Bearer", expires_in: 3_600 } as const;
+    tokens.push((await sessions.open({ ...token, matrix_server_name: SERVER_NAME }, "127.0.0.1")).session);
+  }
+  homeserver.close();
   const close = (): void => {
-    server.close();
-    server.closeAllConnections();
+    end.abort();
   };
-  return { port: portOf(server), sessions: tokens, close };
+  return { port, sessions: tokens, close };
 }
 
 /** Lookups from a process of its own, one on each connection at any time. */

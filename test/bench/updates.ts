@@ -1,5 +1,6 @@
 /** Durable updates through the running service: sequencer in its thread, readers taking every epoch. */
 import { monitorEventLoopDelay } from "node:perf_hooks";
+import { threadsBesideMain } from "../../appservice/answering-threads.ts";
 import { systemClock } from "../../appservice/clock.ts";
 import type { RunningLog } from "../../appservice/sequencer.ts";
 import type { OwnLog } from "../support/own-log.ts";
@@ -14,7 +15,10 @@ export const WAITING_EPOCHS = 5;
 
 /** Starts the log with the real time, closing an epoch whenever `maxChanges` wait. */
 export function startForBench(log: OwnLog, maxChanges: number): Promise<RunningLog> {
-  return log.start({ clock: systemClock, maxChanges, epochDelayMs: 1_000 });
+  return log.start({
+    ...{ clock: systemClock, maxChanges, epochDelayMs: 1_000 },
+    answeringThreads: threadsBesideMain(),
+  });
 }
 
 export async function measureUpdates(log: OwnLog, users: number, seconds: number): Promise<readonly Figure[]> {

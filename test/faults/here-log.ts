@@ -6,6 +6,7 @@ import { LogWriter } from "../../appservice/log-writer.ts";
 import { indexProver } from "../../appservice/native-vrf.ts";
 import { openLog } from "../../appservice/open-log.ts";
 import type { WritableLog } from "../../appservice/open-log.ts";
+import { AnsweringThreads } from "../../appservice/answering-threads.ts";
 import { Publication } from "../../appservice/publication.ts";
 import { checkTablesAtStart } from "../../appservice/store/level-files.ts";
 import { takeLock } from "../../appservice/store/lock.ts";
@@ -75,12 +76,14 @@ export class HereLog {
       keys,
       maxChanges: MAX_CHANGES_PER_EPOCH,
       handOver: (epoch) => {
-        handOver.publication?.take(epoch);
-        return Promise.resolve();
+        const { promise, resolve } = Promise.withResolvers<undefined>();
+        handOver.publication?.take(epoch, () => {
+          resolve(undefined);
+        });
+        return promise;
       },
     });
     const { head, settings, refusal } = log;
-    const directory = new Directory(indexProver(keys.vrfSeed));
     const marks = await Marks.open(log.store);
     const opened = {
       ...head,
@@ -89,7 +92,9 @@ export class HereLog {
       refusal,
       pendingUsers: writer.pendingUsers,
     };
-    const publication = new Publication(log.store, directory, opened, () => undefined, undefined);
+    const threads = new AnsweringThreads(0, { database: "", vrfSeed: keys.vrfSeed });
+    const publication = await Publication.start({ store: log.store, threads, onMerged: () => undefined }, opened);
+    const directory = new Directory(indexProver(keys.vrfSeed), publication.shown);
     handOver.publication = publication;
     const wasPosted = (await marks.getCursor("room.posted")) !== undefined;
     const judged = refusal ?? log.judge(room ?? "room-empty", wasPosted);

@@ -28,15 +28,13 @@ export async function serveSecond(read: ReadSide, write: LyingWriteSide, signal:
     acknowledge: async () => {
       await Promise.resolve();
     },
-    checkReader: () => undefined,
-    notReady: () => [],
+    checkReader: () => Promise.resolve(),
+    notReady: () => Promise.resolve([]),
     ...write,
   };
   const gate = {
     userOf: readerOfAuthorization,
-    count: async () => {
-      await Promise.resolve();
-    },
+    count: () => undefined,
   };
   const parts = { api: { read, write: complete }, gate, logger: silence, serviceUrl: "", answered: () => undefined };
   const port = await serveHttpApi(parts, { host: "127.0.0.1", port: 0 }, signal);

@@ -1,0 +1,40 @@
+import { once } from "node:events";
+import { createServer } from "node:net";
+import type { AnsweringThreads } from "./answering-threads.ts";
+import type { Listener } from "./config.ts";
+import { serveHttpApi, type HttpApiParts } from "./http-api.ts";
+import type { SharedLimit } from "./session-table.ts";
+
+export interface Beside {
+  readonly threads: AnsweringThreads;
+  /** That of the gate of this thread, too. */
+  readonly limit: SharedLimit;
+}
+
+/**
+ * Serves the public API in this thread and in those beside it until `signal` is aborted: each takes the connections that
+ * the system gives it. Returns the port. Rejects with the error of the listener.
+ */
+export async function serveApi(
+  parts: HttpApiParts,
+  { threads, limit }: Beside,
+  listener: Listener,
+  signal: AbortSignal,
+): Promise<number> {
+  if (threads.count === 0) return await serveHttpApi(parts, listener, signal);
+  await checkFree(listener);
+  const port = await serveHttpApi(parts, listener, signal, true);
+  const { serviceUrl, api, logger } = parts;
+  await threads.serve({ listener: { ...listener, port }, serviceUrl, limit }, { write: api.write, logger });
+  signal.addEventListener("abort", threads.stop.bind(threads), { once: true });
+  return port;
+}
+
+/** Where several may listen, another service of the same user may, too: it would get half of the connections. */
+async function checkFree(listener: Listener): Promise<void> {
+  if (listener.port === 0) return;
+  const server = createServer().listen({ ...listener });
+  await once(server, "listening");
+  server.close();
+  await once(server, "close");
+}
