@@ -1,14 +1,14 @@
 /** From nothing to the first answer, after changes that the saved top of the map does not have yet. */
-import { systemClock } from "../../appservice/clock.ts";
 import type { OwnLog } from "../support/own-log.ts";
 import { userOf } from "./big-log.ts";
 import type { Figure } from "./table.ts";
+import { ofService } from "./updates.ts";
 
 export async function measureRestart(log: OwnLog): Promise<readonly Figure[]> {
   const times: number[] = [];
   for (let i = 0; i < 3; i++) {
     const started = performance.now();
-    const running = await log.start({ clock: systemClock, strictStart: true });
+    const running = await log.start({ ...ofService(), strictStart: true });
     await running.directory.lookup(userOf(i));
     times.push(performance.now() - started);
     await running.sequencer.close();

@@ -2,7 +2,7 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { threadsBesideMain } from "../../appservice/answering-threads.ts";
 import { systemClock } from "../../appservice/clock.ts";
-import type { RunningLog } from "../../appservice/sequencer.ts";
+import type { RunningLog, SequencerOptions } from "../../appservice/sequencer.ts";
 import type { OwnLog } from "../support/own-log.ts";
 import { randomEntry, userOf } from "./big-log.ts";
 import { latencies, quantilesOf } from "./rate.ts";
@@ -13,12 +13,14 @@ const WARM_UP_SECONDS = 2;
 /** Epochs' worth of changes that are always on their way: two being written, one being built, and what fills the next. */
 export const WAITING_EPOCHS = 5;
 
-/** Starts the log with the real time, closing an epoch whenever `maxChanges` wait. */
+/** As the service starts its log: with the real time, and with as many threads that answer. */
+export function ofService(): Pick<SequencerOptions, "clock" | "answeringThreads"> {
+  return { clock: systemClock, answeringThreads: threadsBesideMain() };
+}
+
+/** Starts the log so that an epoch closes whenever `maxChanges` wait. */
 export function startForBench(log: OwnLog, maxChanges: number): Promise<RunningLog> {
-  return log.start({
-    ...{ clock: systemClock, maxChanges, epochDelayMs: 1_000 },
-    answeringThreads: threadsBesideMain(),
-  });
+  return log.start({ ...ofService(), maxChanges, epochDelayMs: 1_000 });
 }
 
 export async function measureUpdates(log: OwnLog, users: number, seconds: number): Promise<readonly Figure[]> {

@@ -143,6 +143,7 @@ async function run(): Promise<void> {
     signal: end.signal,
     epochDelayMs: 2 * workload.timesFaster,
     reserveBytes: workload.reserveBytes ?? 0,
+    answeringThreads: 1,
     ...(witness
       ? {
           cosign: (note: string): Promise<string> => {
