@@ -42,6 +42,8 @@ export interface PublicationParts {
 export class Publication {
   /** What this thread answers at. */
   readonly shown: ShownHead;
+  /** Resolves when all threads hold the epoch that the log was opened with. */
+  readonly held: Promise<void>;
   readonly #parts: PublicationParts;
   readonly #ending = new AbortController();
   readonly #tops = new ReaderTops();
@@ -57,21 +59,18 @@ export class Publication {
   /** The number under which a head was last made ready. */
   #number = 0;
 
-  private constructor(parts: PublicationParts, opened: OpenedLog) {
+  /**
+   * At start the newest epoch is published at once if it needs no cosignatures, or had them; witnesses are asked again.
+   * Nothing may be committed before it is `held`.
+   */
+  constructor(parts: PublicationParts, opened: OpenedLog) {
     this.#parts = parts;
     this.shown = new ShownHead(parts.threads.shown);
     this.#newest = Bundle.take(parts.store, opened, this.#tops.change(opened.top));
     this.#failed.promise.catch(() => undefined);
-  }
-
-  /**
-   * At start the newest epoch is published at once if it needs no cosignatures, or had them; witnesses are asked again.
-   * Resolves when all threads hold it; before that no epoch may be committed.
-   */
-  static async start(parts: PublicationParts, opened: OpenedLog): Promise<Publication> {
-    const publication = new Publication(parts, opened);
-    await publication.#start(opened);
-    return publication;
+    this.held = this.#start(opened);
+    // Whoever needs it waits for it; without this, Node would end first.
+    this.held.catch(() => undefined);
   }
 
   /** Never resolves; rejects when cosigning failed for good. */
@@ -144,20 +143,28 @@ export class Publication {
 
   async #start(opened: OpenedLog): Promise<void> {
     const { store, threads, cosign } = this.#parts;
-    const number = cosign === undefined ? this.#prepare(this.#newest) : undefined;
-    await threads.take(opened, opened.top, number);
-    if (number !== undefined) {
+    if (cosign === undefined) {
+      // No other thread answers before it holds this epoch, so nobody can have seen an older one.
+      const number = this.#prepare(this.#newest);
       this.#show(this.#newest, number);
       this.#confirmed.resolve(undefined);
+      await threads.take(opened, opened.top, number);
       return;
     }
+    // What the threads are told they do in order: none of it needs to be waited for.
+    const told = [threads.take(opened, opened.top, undefined)];
     const stored = store.get(PUBLISHED_KEY);
     const cosigned = stored === undefined ? undefined : parseHead(stored);
     if (cosigned?.epoch === this.#newest.epoch) {
+      const bundle = this.#newest.withNote(cosigned.note);
+      const number = this.#prepare(bundle);
+      this.#show(bundle, number);
+      bundle.release();
       threads.keep();
-      await this.#publishCosigned(this.#newest, cosigned.note);
+      told.push(threads.prepare(number, cosigned.note));
     }
     this.#startCosigning();
+    await Promise.all(told);
   }
 
   #startCosigning(): void {

@@ -155,17 +155,17 @@ async function startOn(
 ): Promise<RunningLog> {
   const { dataDirectory, anchorFile, settings = {}, maxChanges = MAX_CHANGES_PER_EPOCH, reserveBytes = 0 } = options;
   const thread = new SequencerThread();
-  const database = databaseOf(dataDirectory);
-  const threads = new AnsweringThreads(options.answeringThreads ?? 0, { database, vrfSeed: keys.vrfSeed });
+  let threads: AnsweringThreads | undefined;
   try {
     const opened = await thread.open({ dataDirectory, anchorFile, keys, maxChanges, reserveBytes, settings });
+    const database = databaseOf(dataDirectory);
+    threads = new AnsweringThreads(options.answeringThreads ?? 0, { database, vrfSeed: keys.vrfSeed });
     const marks = await Marks.open(waitingForSpace(store, dataDirectory, options.clock, options.signal));
     const waiting = new WaitingChanges();
     const { cosign } = options;
-    const publication = await Publication.start(
-      { store, threads, onMerged: waiting.merged.bind(waiting), cosign },
-      opened,
-    );
+    const publication = new Publication({ store, threads, onMerged: waiting.merged.bind(waiting), cosign }, opened);
+    // Where the room is asked before anything is signed, this is waited for then.
+    if (options.strictStart === false) await publication.held;
     const directory = new Directory(indexProver(keys.vrfSeed), publication.shown);
     const judge = failures.judge.bind(failures);
     const sequencer = new Sequencer({
@@ -177,7 +177,7 @@ async function startOn(
       backUpRunning(store, { keys, origin, nowMs: options.clock.now() });
     return { sequencer, directory, threads, marks, heartbeatMs, logKey, backUp, judge };
   } catch (error) {
-    await Promise.all([thread.close(), threads.close()]);
+    await Promise.all([thread.close(), threads?.close()]);
     throw error;
   }
 }
@@ -397,6 +397,7 @@ export class Sequencer {
   async #confirm(): Promise<void> {
     const { publication, store } = this.#parts;
     if (this.#reason === AWAITING_ROOM) this.#reason = AWAITING_WITNESSES;
+    await publication.held;
     await publication.confirmed;
     if (!this.#refused && readCustody(store) === "arrived") await store.commit({ deletes: [CUSTODY_KEY] });
     this.#allow();

@@ -23,11 +23,10 @@ export class ShownHead {
     return this.#bundle;
   }
 
-  /** Gets a bundle ready, with a reference of its own. Numbers grow. */
+  /** Gets a bundle ready, with a reference of its own. Numbers grow. What nobody asked for meanwhile is let go. */
   prepare(number: number, bundle: Bundle): void {
-    // What was shown meanwhile is let go here where nobody asks for long.
-    if (Atomics.load(this.#number, 0) !== this.#at) this.#turn();
     this.#ready.push({ number, bundle: bundle.retain() });
+    this.#turn();
   }
 
   /** From now on all threads show what they got ready under this number. By the main thread alone. */

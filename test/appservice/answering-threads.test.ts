@@ -205,6 +205,32 @@ describe("threads that answer", () => {
     assert.equal(most, 1);
   });
 
+  it("are not waited for to answer, but before anything is signed", async () => {
+    const arrived = Promise.withResolvers<undefined>();
+    const all = AnsweringThreads.prototype;
+    const take = Object.getOwnPropertyDescriptor(all, "take")?.value as AnsweringThreads["take"];
+    const late = mock.method(all, "take", async function (this: AnsweringThreads, ...args: Parameters<typeof take>) {
+      await arrived.promise;
+      await take.apply(this, args);
+    });
+    try {
+      running = await log.start({ clock: systemClock, strictStart: true, answeringThreads: BESIDE });
+      const { sequencer, directory } = running;
+      assert.equal(checkedEpoch(await directory.lookup("@x:example.org")), 0);
+      sequencer.setExternalHead("room-empty");
+      await delay(50);
+      assert.equal(sequencer.status().signing, false);
+      arrived.resolve(undefined);
+      while (!sequencer.status().signing) await delay(5);
+    } finally {
+      arrived.resolve(undefined);
+      late.mock.restore();
+      await running.sequencer.close();
+      // For those that follow.
+      await start();
+    }
+  });
+
   it("all publish a head in the moment in which it has its cosignatures", async function () {
     this.timeout(60_000);
     let release = (): void => undefined;

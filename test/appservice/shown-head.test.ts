@@ -44,6 +44,17 @@ describe("the head that is shown", () => {
     assert.equal(third.users, 0);
   });
 
+  it("is that of a thread that begins late as soon as it has it ready", () => {
+    const number = new SharedArrayBuffer(4);
+    const [main, late] = [new ShownHead(number), new ShownHead(number)];
+    const held = new Held("first");
+    main.prepare(1, bundle(held));
+    main.show(1);
+    assert.equal(late.bundle, undefined);
+    late.prepare(1, bundle(held));
+    assert.equal(late.bundle, held);
+  });
+
   it("is let go with the next that is prepared where nobody asks", () => {
     const number = new SharedArrayBuffer(4);
     const [main, idle] = [new ShownHead(number), new ShownHead(number)];

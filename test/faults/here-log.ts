@@ -93,7 +93,7 @@ export class HereLog {
       pendingUsers: writer.pendingUsers,
     };
     const threads = new AnsweringThreads(0, { database: "", vrfSeed: keys.vrfSeed });
-    const publication = await Publication.start({ store: log.store, threads, onMerged: () => undefined }, opened);
+    const publication = new Publication({ store: log.store, threads, onMerged: () => undefined }, opened);
     const directory = new Directory(indexProver(keys.vrfSeed), publication.shown);
     handOver.publication = publication;
     const wasPosted = (await marks.getCursor("room.posted")) !== undefined;
