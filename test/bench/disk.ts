@@ -3,7 +3,7 @@ import { afterKind, kindKey, VERSION_KIND } from "../../appservice/store/records
 import { databaseOf } from "../../appservice/create-log.ts";
 import { eachInRange, openLevelStore } from "../../appservice/store/level-store.ts";
 import type { OwnLog } from "../support/own-log.ts";
-import { openWriter, randomEntry, userOf } from "./big-log.ts";
+import { openWriter, newEntry, userOf } from "./big-log.ts";
 import type { Figure } from "./table.ts";
 
 /** Kinds of records that are never deleted; and versions, of which this many bytes stay when its content is erased. */
@@ -20,7 +20,7 @@ export async function measureDisk(log: OwnLog, users: number): Promise<readonly 
   const { writer, close } = await openWriter(log, PER_EPOCH);
   for (let merged = 0; merged < UPDATES; merged += PER_EPOCH) {
     while (writer.pendingUsers < PER_EPOCH) {
-      writer.submit(userOf(Math.floor(Math.random() * users)), randomEntry(), log.clock.now());
+      writer.submit(userOf(Math.floor(Math.random() * users)), newEntry(), log.clock.now());
     }
     log.clock.advance(1);
     await writer.closeEpoch(log.clock.now());

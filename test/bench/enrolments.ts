@@ -1,6 +1,6 @@
 /** New users: a VRF proof each, then the same as an update. */
 import type { OwnLog } from "../support/own-log.ts";
-import { randomEntry } from "./big-log.ts";
+import { newEntry } from "./big-log.ts";
 import { latencies } from "./rate.ts";
 import type { Figure } from "./table.ts";
 import { rateOf, startForBench, WAITING_EPOCHS } from "./updates.ts";
@@ -13,7 +13,7 @@ export async function measureEnrolments(log: OwnLog, seconds: number): Promise<r
   let next = 0;
   const enrol = async (): Promise<void> => {
     const userId = `@new${next++}:example.org`;
-    await running.sequencer.submit({ userId, entry: randomEntry(), observedMs: Date.now() });
+    await running.sequencer.submit({ userId, entry: newEntry(), observedMs: Date.now() });
   };
   // Not counted: the threads that make the proofs start with the first of them, and then compile what they run.
   for (let i = 0; i < WARM_UP_EPOCHS; i++) await Promise.all(Array.from({ length: PER_EPOCH }, enrol));

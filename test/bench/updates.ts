@@ -4,7 +4,7 @@ import { threadsBesideMain } from "../../appservice/answering-threads.ts";
 import { systemClock } from "../../appservice/clock.ts";
 import type { RunningLog, SequencerOptions } from "../../appservice/sequencer.ts";
 import type { OwnLog } from "../support/own-log.ts";
-import { randomEntry, userOf } from "./big-log.ts";
+import { newEntry, userOf } from "./big-log.ts";
 import { latencies, quantilesOf } from "./rate.ts";
 import type { Rate } from "./rate.ts";
 import type { Figure } from "./table.ts";
@@ -51,7 +51,7 @@ async function measure(
 export function submitFor(running: RunningLog, users: number, seconds: number, waiting: number): Promise<Rate> {
   return rateOf(seconds, waiting, async () => {
     const userId = userOf(Math.floor(Math.random() * users));
-    await running.sequencer.submit({ userId, entry: randomEntry(), observedMs: Date.now() });
+    await running.sequencer.submit({ userId, entry: newEntry(), observedMs: Date.now() });
   });
 }
 
@@ -101,7 +101,7 @@ export async function submitSteadily(
     const due = ((performance.now() - started) / 1_000) * perSecond;
     for (; sent < due; sent++) {
       const userId = userOf(Math.floor(Math.random() * users));
-      const submitted = running.sequencer.submit({ userId, entry: randomEntry(), observedMs: Date.now() });
+      const submitted = running.sequencer.submit({ userId, entry: newEntry(), observedMs: Date.now() });
       const merged: Promise<unknown> = submitted.then(() => merging.delete(merged));
       merging.add(merged);
     }
