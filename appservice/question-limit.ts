@@ -1,8 +1,8 @@
 import { ApiError } from "./api-error.ts";
 import { steadyMs } from "./clock.ts";
 
-const MINUTE_MS = 60_000;
-/** The minute, and the questions in it. */
+const MINUTE_S = 60;
+/** When the minute began, in seconds of the steady clock, and the questions in it. */
 const WORDS = 2;
 
 /** Memory for the counts of so many who ask, for all threads. */
@@ -11,8 +11,8 @@ export function questionCounts(places: number): SharedArrayBuffer {
 }
 
 /**
- * How much each may ask in a minute, whichever thread is asked. Minutes are those of the machine's steady clock. Who asks
- * in the very moment in which a minute begins may go uncounted.
+ * How much each may ask in a minute, whichever thread is asked. A minute begins with the first question after the one before
+ * has ended. What is asked of another thread in that very moment may go uncounted.
  */
 export class QuestionLimit {
   readonly #counts: Int32Array;
@@ -27,17 +27,16 @@ export class QuestionLimit {
 
   /** Counts `points` questions of the one at this place. Throws ApiError `rate-limited`. */
   count(place: number, points: number): void {
-    const [minute, used] = [WORDS * place, WORDS * place + 1];
-    const nowMs = this.#now();
-    const current = Math.floor(nowMs / MINUTE_MS);
-    const last = Atomics.load(this.#counts, minute);
+    const [begun, used] = [WORDS * place, WORDS * place + 1];
+    const nowS = Math.floor(this.#now() / 1_000);
+    const last = Atomics.load(this.#counts, begun);
     // Only one thread begins the minute.
-    if (last !== current && Atomics.compareExchange(this.#counts, minute, last, current) === last)
+    if (nowS >= last + MINUTE_S && Atomics.compareExchange(this.#counts, begun, last, nowS) === last)
       Atomics.store(this.#counts, used, 0);
     if (Atomics.add(this.#counts, used, points) + points <= this.#perMinute) return;
     // What was refused does not count: no number of refusals leaves what the memory can hold.
     Atomics.sub(this.#counts, used, points);
-    const nextMs = (current + 1) * MINUTE_MS - nowMs;
-    throw new ApiError("rate-limited", "too many requests", Math.ceil(nextMs / 1_000));
+    const nextS = Atomics.load(this.#counts, begun) + MINUTE_S;
+    throw new ApiError("rate-limited", "too many requests", Math.max(1, nextS - nowS));
   }
 }

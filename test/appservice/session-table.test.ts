@@ -69,7 +69,8 @@ describe("sessions in several threads", () => {
 
 describe("a limit of questions", () => {
   it("begins again with each minute, and says when", () => {
-    let nowMs = 10 * MINUTE_MS;
+    // In the middle of a minute of any clock.
+    let nowMs = 10.5 * MINUTE_MS;
     const limit = new QuestionLimit(questionCounts(2), 5, () => nowMs);
     limit.count(1, 5);
     nowMs += 20_000;
@@ -80,7 +81,14 @@ describe("a limit of questions", () => {
       { ...limited, retryAfterS: 40 },
     );
     limit.count(0, 5);
-    nowMs += 40_000;
+    nowMs += 39_999;
+    assert.throws(
+      () => {
+        limit.count(1, 1);
+      },
+      { ...limited, retryAfterS: 1 },
+    );
+    nowMs += 1;
     limit.count(1, 5);
     assert.throws(
       () => {
