@@ -21,6 +21,7 @@ export interface ServeJob {
   readonly listener: Listener;
   readonly serviceUrl: string;
   readonly limit: SharedLimit;
+  readonly maxConnections: number;
 }
 
 /** What the main thread asks of a thread, by name: arguments and answer. */

@@ -88,13 +88,14 @@ class AnsweringThread implements Calls {
     cosigned.release();
   }
 
-  async serve({ listener, serviceUrl, limit }: ServeJob): Promise<void> {
+  async serve({ listener, serviceUrl, limit, maxConnections }: ServeJob): Promise<void> {
     this.#sessions = new SessionTable(limit);
     const parts = {
       api: { read: this.#directory, write: this.#writeSide() },
       gate: this.#sessions,
       logger: { error: this.#logError.bind(this) },
       serviceUrl,
+      maxConnections,
       answered: this.#metrics.answered,
     };
     await serveHttpApi(parts, listener, this.#ending.signal, true);

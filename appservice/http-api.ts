@@ -28,7 +28,8 @@ const HEADERS_TIMEOUT_MS = 10_000;
 const TIMEOUTS_CHECKED_EVERY_MS = 1_000;
 const IDLE_TIMEOUT_MS = 65_000;
 const MAX_HEADER_BYTES = 16_384;
-const MAX_CONNECTIONS = 10_000;
+/** In all threads: each is an open file, and those that the database needs must be left. */
+export const MAX_CONNECTIONS = 10_000;
 const PREFLIGHT_S = 86_400;
 
 const STATUSES: { readonly [Code in ErrorCode]: number } = {
@@ -53,6 +54,8 @@ export interface HttpApiParts {
   readonly gate: Gate;
   readonly logger: Pick<Logger, "error">;
   readonly serviceUrl: string;
+  /** More are closed as they come. Default: `MAX_CONNECTIONS`. */
+  readonly maxConnections?: number;
   /** Told of every answer: the route's pattern, the status, the time in seconds. */
   readonly answered: (route: string, status: number, seconds: number) => void;
 }
@@ -100,7 +103,7 @@ export function createApiServer(parts: HttpApiParts): Server {
   server.requestTimeout = REQUEST_TIMEOUT_MS;
   server.headersTimeout = HEADERS_TIMEOUT_MS;
   server.keepAliveTimeout = IDLE_TIMEOUT_MS;
-  server.maxConnections = MAX_CONNECTIONS;
+  server.maxConnections = parts.maxConnections ?? MAX_CONNECTIONS;
   return server;
 }
 

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer } from "node:net";
 import type { AnsweringThreads } from "./answering-threads.ts";
 import type { Listener } from "./config.ts";
-import { serveHttpApi, type HttpApiParts } from "./http-api.ts";
+import { MAX_CONNECTIONS, serveHttpApi, type HttpApiParts } from "./http-api.ts";
 import type { SharedLimit } from "./session-table.ts";
 
 export interface Beside {
@@ -23,9 +23,11 @@ export async function serveApi(
 ): Promise<number> {
   if (threads.count === 0) return await serveHttpApi(parts, listener, signal);
   await checkFree(listener);
-  const port = await serveHttpApi(parts, listener, signal, true);
+  const maxConnections = Math.floor((parts.maxConnections ?? MAX_CONNECTIONS) / (threads.count + 1));
+  const port = await serveHttpApi({ ...parts, maxConnections }, listener, signal, true);
   const { serviceUrl, api, logger } = parts;
-  await threads.serve({ listener: { ...listener, port }, serviceUrl, limit }, { write: api.write, logger });
+  const job = { listener: { ...listener, port }, serviceUrl, limit, maxConnections };
+  await threads.serve(job, { write: api.write, logger });
   signal.addEventListener("abort", threads.stop.bind(threads), { once: true });
   return port;
 }
