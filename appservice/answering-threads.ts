@@ -174,6 +174,8 @@ class AnsweringThread {
       }
       case "failed":
         this.#fail(message.failure);
+        // Where it was to close, there is nothing left to wait for.
+        if (this.#isClosing) this.#ended.resolve(undefined);
         return;
       case "write":
         void this.#write(message.call);

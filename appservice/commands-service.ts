@@ -183,7 +183,13 @@ export async function runService({ config: file, check }: WithConfig & { readonl
   }
   const logger = openLogger(config.log.level);
   const { runService: start } = await import("./service.ts");
-  const service = await start(config, { clock: systemClock, logger, signal: endSignal() });
+  const signal = endSignal();
+  const service = await start(config, { clock: systemClock, logger, signal }).catch((error: unknown) => {
+    // Told to end before it had begun.
+    if (signal.aborted && error instanceof Error && error.name === "AbortError") return undefined;
+    throw error;
+  });
+  if (service === undefined) return;
   logger.info({ ...service.ports }, "listening");
   await service.finished;
 }

@@ -71,7 +71,7 @@ export async function serveHttpApi(
   reusePort = false,
 ): Promise<number> {
   const server = createApiServer(parts).listen({ ...listener, signal, reusePort });
-  await once(server, "listening");
+  await once(server, "listening", { signal });
   signal.addEventListener(
     "abort",
     () => {

@@ -59,7 +59,7 @@ export async function servePrivately(parts: PrivateParts, listener: Listener, si
     });
   });
   server.listen({ ...listener, signal });
-  await once(server, "listening");
+  await once(server, "listening", { signal });
   return (server.address() as AddressInfo).port;
 }
 

@@ -8,6 +8,7 @@ import { ShownHead } from "./shown-head.ts";
 import { ReaderTops } from "./store/map-top.ts";
 import { logHashes } from "./store/log-nodes.ts";
 import { encodeHead, parseHead, PUBLISHED_KEY } from "./store/records.ts";
+import type { StoredHead } from "./store/records.ts";
 import type { Store } from "./store/store.ts";
 
 /** Returns the note with its cosignatures. `consistency`: the path from an older size to the note's. */
@@ -68,9 +69,11 @@ export class Publication {
     this.shown = new ShownHead(parts.threads.shown);
     this.#newest = Bundle.take(parts.store, opened, this.#tops.change(opened.top));
     this.#failed.promise.catch(() => undefined);
-    this.held = this.#start(opened);
-    // Whoever needs it waits for it; without this, Node would end first.
-    this.held.catch(() => undefined);
+    const stored = parts.store.get(PUBLISHED_KEY);
+    this.held = this.#start(opened, stored === undefined ? undefined : parseHead(stored));
+    this.held.catch((error: unknown) => {
+      this.#failed.reject(error);
+    });
   }
 
   /** Never resolves; rejects when cosigning failed for good. */
@@ -109,6 +112,7 @@ export class Publication {
     const number = this.#parts.cosign === undefined ? this.#prepare(bundle) : undefined;
     const all = this.#parts.threads.take(epoch, epoch.changedTop, number).then(() => {
       taken();
+      if (this.#ending.signal.aborted) return;
       if (number !== undefined) this.#show(bundle, number);
       else this.#startCosigning();
     });
@@ -141,8 +145,9 @@ export class Publication {
     this.shown.close();
   }
 
-  async #start(opened: OpenedLog): Promise<void> {
-    const { store, threads, cosign } = this.#parts;
+  /** `cosigned`: the newest head that had its cosignatures. */
+  async #start(opened: OpenedLog, cosigned: StoredHead | undefined): Promise<void> {
+    const { threads, cosign } = this.#parts;
     if (cosign === undefined) {
       // No other thread answers before it holds this epoch, so nobody can have seen an older one.
       const number = this.#prepare(this.#newest);
@@ -153,8 +158,6 @@ export class Publication {
     }
     // What the threads are told they do in order: none of it needs to be waited for.
     const told = [threads.take(opened, opened.top, undefined)];
-    const stored = store.get(PUBLISHED_KEY);
-    const cosigned = stored === undefined ? undefined : parseHead(stored);
     if (cosigned?.epoch === this.#newest.epoch) {
       const bundle = this.#newest.withNote(cosigned.note);
       const number = this.#prepare(bundle);

@@ -124,7 +124,12 @@ export class SequencerThread {
     this.#post({ kind: "taken", epoch });
   }
 
-  /** Waits for what is being written, then ends the thread. */
+  /** Says that nothing is to be waited for any more: an epoch that readers can't take is never followed by another. */
+  abandon(failure: unknown): void {
+    this.#fail(failure instanceof SequencerError ? failure : new SequencerError(fatalFailure(failure)));
+  }
+
+  /** Waits for what is being written, unless that was abandoned, then ends the thread. */
   async close(): Promise<void> {
     if (this.#worker === undefined) return;
     if (this.#failure === undefined) await this.call("close").catch(() => undefined);

@@ -241,6 +241,9 @@ export class Sequencer {
         this.#timer.closeNow();
       },
     });
+    threads.failed.catch((failure: unknown) => {
+      thread.abandon(failure);
+    });
     this.#finished = Promise.race([thread.finished, publication.failed, threads.failed]).catch((error: unknown) => {
       throw judge(error);
     });

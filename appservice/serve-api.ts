@@ -13,7 +13,7 @@ export interface Beside {
 
 /**
  * Serves the public API in this thread and in those beside it until `signal` is aborted: each takes the connections that
- * the system gives it. Returns the port. Rejects with the error of the listener.
+ * the system gives it. Returns the port. Rejects with the error of the listener, or the signal's.
  */
 export async function serveApi(
   parts: HttpApiParts,
@@ -28,6 +28,7 @@ export async function serveApi(
   const { serviceUrl, api, logger } = parts;
   const job = { listener: { ...listener, port }, serviceUrl, limit, maxConnections };
   await threads.serve(job, { write: api.write, logger });
+  if (signal.aborted) threads.stop();
   signal.addEventListener("abort", threads.stop.bind(threads), { once: true });
   return port;
 }

@@ -432,7 +432,7 @@ async function bound<Result>(name: string, { host, port }: Listener, listening: 
     return await listening;
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === undefined) throw error;
+    if (code === undefined || code === "ABORT_ERR") throw error;
     throw new ListenError(`listeners.${name}: ${host}:${port} cannot be listened on`, code, { cause: error });
   }
 }

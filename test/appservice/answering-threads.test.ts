@@ -369,6 +369,27 @@ describe("threads that answer", () => {
     assert.equal(await serveApi(parts, beside, { host: "127.0.0.1", port: other }, end.signal), other);
   });
 
+  it("end the log when one of them fails while an epoch waits for it", async () => {
+    await start();
+    const { sequencer, threads } = running;
+    const take = threads.take.bind(threads);
+    mock.method(threads, "take", async (head: Parameters<typeof take>[0], ...rest: [never, never]) => {
+      await take({ ...head, epoch: 999 }, ...rest);
+    });
+    submit("@x:example.org", 1).catch(() => undefined);
+    await assert.rejects(sequencer.finished, { exitCode: 70 });
+    // As it is closed after each test: without waiting for the epoch.
+  });
+
+  it("listen no more when the service was told to end meanwhile", async () => {
+    await start();
+    const own = { read: running.directory, write };
+    const parts = { api: own, gate, logger: { error: () => undefined }, serviceUrl: "x", answered: () => undefined };
+    const beside = { threads: running.threads, limit: sharedLimit(1) };
+    const listener = { host: "127.0.0.1", port: 0 };
+    await assert.rejects(serveApi(parts, beside, listener, AbortSignal.abort()), { name: "AbortError" });
+  });
+
   it("end the log when one of them fails", async () => {
     await start();
     const { sequencer, threads } = running;
