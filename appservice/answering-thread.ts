@@ -98,7 +98,11 @@ class AnsweringThread implements Calls {
       maxConnections,
       answered: this.#metrics.answered,
     };
-    await serveHttpApi(parts, listener, this.#ending.signal, true);
+    const { signal } = this.#ending;
+    await serveHttpApi(parts, listener, signal, true).catch((error: unknown) => {
+      // Stopped before it listened: that is no failure.
+      if (!signal.aborted) throw error;
+    });
   }
 
   addSession(session: Parameters<AnsweringCalls["addSession"]>[0]): void {

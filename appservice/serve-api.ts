@@ -11,26 +11,33 @@ export interface Beside {
   readonly limit: SharedLimit;
 }
 
+export interface Served {
+  readonly port: number;
+  /** Resolves when the threads beside this one serve, too. Who does not wait for it hears of a failure by `failed`. */
+  readonly all: Promise<void>;
+}
+
 /**
  * Serves the public API in this thread and in those beside it until `signal` is aborted: each takes the connections that
- * the system gives it. Returns the port. Rejects with the error of the listener, or the signal's.
+ * the system gives it. Resolves when this one listens. Rejects with the error of the listener, or the signal's.
  */
 export async function serveApi(
   parts: HttpApiParts,
   { threads, limit }: Beside,
   listener: Listener,
   signal: AbortSignal,
-): Promise<number> {
-  if (threads.count === 0) return await serveHttpApi(parts, listener, signal);
+): Promise<Served> {
+  if (threads.count === 0) return { port: await serveHttpApi(parts, listener, signal), all: Promise.resolve() };
   await checkFree(listener);
   const maxConnections = Math.floor((parts.maxConnections ?? MAX_CONNECTIONS) / (threads.count + 1));
   const port = await serveHttpApi({ ...parts, maxConnections }, listener, signal, true);
   const { serviceUrl, api, logger } = parts;
   const job = { listener: { ...listener, port }, serviceUrl, limit, maxConnections };
-  await threads.serve(job, { write: api.write, logger });
+  const all = threads.serve(job, { write: api.write, logger });
+  all.catch(() => undefined);
   if (signal.aborted) threads.stop();
   signal.addEventListener("abort", threads.stop.bind(threads), { once: true });
-  return port;
+  return { port, all };
 }
 
 /** Where several may listen, another service of the same user may, too: it would get half of the connections. */

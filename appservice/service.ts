@@ -201,8 +201,9 @@ class Service {
     });
     await bound("appservice", listeners.appservice, take);
     const parts = { api, gate, logger, serviceUrl, answered: metrics.answered };
+    const served = serveApi(parts, { threads, limit }, listeners.api, signal);
     return {
-      api: await bound("api", listeners.api, serveApi(parts, { threads, limit }, listeners.api, signal)),
+      api: (await bound("api", listeners.api, served)).port,
       metrics: await bound(
         "metrics",
         listeners.metrics,

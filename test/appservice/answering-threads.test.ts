@@ -122,7 +122,9 @@ describe("threads that answer", () => {
       ...(maxConnections === undefined ? {} : { maxConnections }),
     };
     const { threads } = running;
-    port = await serveApi(parts, { threads, limit }, { host: "127.0.0.1", port: 0 }, end.signal);
+    const served = await serveApi(parts, { threads, limit }, { host: "127.0.0.1", port: 0 }, end.signal);
+    await served.all;
+    port = served.port;
     await addSession(TOKEN, ASKER);
     connections = Array.from({ length: CONNECTIONS }, () => new Connection(port));
   };
@@ -366,7 +368,7 @@ describe("threads that answer", () => {
     const beside = { threads, limit: sharedLimit(1) };
     await assert.rejects(serveApi(parts, beside, { host: "127.0.0.1", port }, end.signal), { code: "EADDRINUSE" });
     const other = await freePort();
-    assert.equal(await serveApi(parts, beside, { host: "127.0.0.1", port: other }, end.signal), other);
+    assert.equal((await serveApi(parts, beside, { host: "127.0.0.1", port: other }, end.signal)).port, other);
   });
 
   it("end the log when one of them fails while an epoch waits for it", async () => {
@@ -388,6 +390,21 @@ describe("threads that answer", () => {
     const beside = { threads: running.threads, limit: sharedLimit(1) };
     const listener = { host: "127.0.0.1", port: 0 };
     await assert.rejects(serveApi(parts, beside, listener, AbortSignal.abort()), { name: "AbortError" });
+  });
+
+  it("may be stopped before they serve", async () => {
+    running = await log.start({ clock: systemClock, strictStart: true, answeringThreads: BESIDE });
+    const { threads } = running;
+    const limit = sharedLimit(1);
+    const own = { read: running.directory, write };
+    const parts = { api: own, gate, logger: { error: () => undefined }, serviceUrl: "x", answered: () => undefined };
+    const aborted = new AbortController();
+    const { all } = await serveApi(parts, { threads, limit }, { host: "127.0.0.1", port: 0 }, aborted.signal);
+    aborted.abort();
+    await all;
+    await running.sequencer.close();
+    await running.sequencer.finished;
+    await start();
   });
 
   it("end the log when one of them fails", async () => {

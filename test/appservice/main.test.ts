@@ -163,10 +163,11 @@ describe("main", function () {
     renameSync(away, join(directory, "data"));
     assert.ok(code === 78 && output.includes("matrix-ckv init"), output);
     renameSync(join(directory, "anchor"), away);
-    const { output: told } = await running(async () => {
+    const { code: ended, output: told } = await running(async () => {
       assert.match(await (await fetch(`${api}/readyz`)).text(), /the anchor is missing/);
     });
     assert.match(told, /the anchor is missing/);
+    assert.equal(ended, 0, "told to end as soon as it answers");
     assert.ok(!existsSync(join(directory, "anchor")));
     renameSync(away, join(directory, "anchor"));
     assert.equal((await ckv("fsck")).code, 0);

@@ -57,7 +57,8 @@ export async function serveLookups(log: RunningLog): Promise<LookupService> {
   const parts = { api, gate, logger: failing, serviceUrl: "http://127.0.0.1", answered };
   const end = new AbortController();
   const { threads } = log;
-  const port = await serveApi(parts, { threads, limit }, { host: "127.0.0.1", port: 0 }, end.signal);
+  const { port, all } = await serveApi(parts, { threads, limit }, { host: "127.0.0.1", port: 0 }, end.signal);
+  await all;
   const tokens: string[] = [];
   for (let i = 0; i < SESSIONS; i++) {
     const token = { access_token: `@asker${i}:${SERVER_NAME}`, token_type: "Bearer", expires_in: 3_600 } as const;
