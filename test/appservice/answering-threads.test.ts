@@ -398,8 +398,9 @@ describe("threads that answer", () => {
     const limit = sharedLimit(1);
     const own = { read: running.directory, write };
     const parts = { api: own, gate, logger: { error: () => undefined }, serviceUrl: "x", answered: () => undefined };
+    // A name has to be looked up, in which time the second message comes.
     const aborted = new AbortController();
-    const { all } = await serveApi(parts, { threads, limit }, { host: "127.0.0.1", port: 0 }, aborted.signal);
+    const { all } = await serveApi(parts, { threads, limit }, { host: "localhost", port: 0 }, aborted.signal);
     aborted.abort();
     await all;
     await running.sequencer.close();
