@@ -191,11 +191,12 @@ export class Publication {
       const consistency = (oldSize: number): Promise<readonly Uint8Array[]> =>
         Promise.resolve(proveConsistency(LOG_DOMAINS, logHashes(bundle.reads), oldSize, size));
       const note = (await this.#parts.cosign?.(bundle.note, size, consistency, this.#ending.signal)) ?? bundle.note;
-      this.#confirmed.resolve(undefined);
       await this.#parts.store.commit({
         puts: [{ key: PUBLISHED_KEY, value: encodeHead({ epoch: bundle.epoch, note }) }],
       });
       await this.#publishCosigned(bundle, note);
+      // Only now, so that whoever is told that the service is ready is also answered.
+      this.#confirmed.resolve(undefined);
     } finally {
       bundle.release();
     }
