@@ -3,7 +3,7 @@ import type { ErrorCode } from "../shared/messages.ts";
 import type { WriteSide } from "./api-routes.ts";
 import type { CommittedHead } from "./bundle.ts";
 import type { Listener } from "./config.ts";
-import type { Failure } from "./sequencer-messages.ts";
+import type { AskedOf, Failure } from "./sequencer-messages.ts";
 import type { Session, SharedLimit } from "./session-table.ts";
 import type { TopChanges } from "./store/map-top.ts";
 
@@ -40,12 +40,6 @@ export interface AnsweringCalls {
   stop(): undefined;
   close(): undefined;
 }
-
-type AskedOf<Calls> = {
-  [Name in keyof Calls]: Calls[Name] extends (...args: infer Args) => unknown
-    ? { readonly id: number; readonly name: Name; readonly args: Args }
-    : never;
-}[keyof Calls];
 
 export type AnsweringCall = AskedOf<AnsweringCalls>;
 /** What only the main thread can do. */

@@ -89,13 +89,14 @@ export interface SequencerCalls {
   close(): undefined;
 }
 
-export type Call = {
-  [Name in keyof SequencerCalls]: {
-    readonly id: number;
-    readonly name: Name;
-    readonly args: Parameters<SequencerCalls[Name]>;
-  };
-}[keyof SequencerCalls];
+/** A call of any of these, as it passes between threads. */
+export type AskedOf<Calls> = {
+  [Name in keyof Calls]: Calls[Name] extends (...args: infer Args) => unknown
+    ? { readonly id: number; readonly name: Name; readonly args: Args }
+    : never;
+}[keyof Calls];
+
+export type Call = AskedOf<SequencerCalls>;
 
 export interface Failure {
   readonly name: string;

@@ -248,6 +248,31 @@ describe("threads that answer", () => {
     }
   });
 
+  it("are waited for before a service with witnesses says that it is ready", async () => {
+    const { promise: arrived, resolve: arrive } = Promise.withResolvers<undefined>();
+    running = await log.start({
+      ...{ clock: systemClock, strictStart: true, answeringThreads: BESIDE },
+      cosign: async (note) => {
+        await arrived;
+        return note;
+      },
+    });
+    const { sequencer, directory, threads } = running;
+    const prepare = threads.prepare.bind(threads);
+    mock.method(threads, "prepare", async (...args: Parameters<typeof prepare>) => {
+      // Longer than they take to begin.
+      await threads.readMetrics();
+      await delay(200);
+      await prepare(...args);
+    });
+    sequencer.setExternalHead("room-empty");
+    arrive(undefined);
+    while (!sequencer.status().signing) await delay(2);
+    assert.equal(checkedEpoch(await directory.lookup("@x:example.org")), 0);
+    await sequencer.close();
+    await start();
+  });
+
   it("all publish a head in the moment in which it has its cosignatures", async function () {
     this.timeout(60_000);
     let release = (): void => undefined;
