@@ -7,34 +7,34 @@ import type { KeyValue, Reads } from "./store/store.ts";
  */
 export class InFlightReads implements Reads {
   readonly #reads: Reads;
-  /** Written by `add`; the newest value of a key wins. */
-  readonly #values = new Map<string, Uint8Array>();
+  /** What each epoch on its way writes, oldest first. */
+  readonly #writes: ReadonlyMap<string, Uint8Array>[] = [];
 
   constructor(reads: Reads) {
     this.#reads = reads;
   }
 
   get(key: Uint8Array): Uint8Array | undefined {
-    return this.#values.get(nameOf(key)) ?? this.#reads.get(key);
+    if (this.#writes.length === 0) return this.#reads.get(key);
+    const name = nameOf(key);
+    return this.#writes.findLast((values) => values.has(name))?.get(name) ?? this.#reads.get(key);
   }
 
   range(from: Uint8Array, to: Uint8Array, limit: number): Promise<readonly KeyValue[]> {
-    if (this.#values.size > 0) throw new RangeError("no ranges while writes are in flight");
+    if (this.#writes.length > 0) throw new RangeError("no ranges while writes are in flight");
     return this.#reads.range(from, to, limit);
   }
 
-  /** Returns what is to be called once these are on disk; a newer value of the same key stays. */
+  /** Returns what is to be called once these are on disk. */
   add(puts: readonly KeyValue[]): () => void {
-    const added: (readonly [string, Uint8Array])[] = [];
+    const values = new Map<string, Uint8Array>();
     for (const { key, value } of puts) {
       // Only readers of published epochs go back to a settling epoch.
-      if (key[0] === SETTLED_TILE_KIND) continue;
-      const name = nameOf(key);
-      this.#values.set(name, value);
-      added.push([name, value]);
+      if (key[0] !== SETTLED_TILE_KIND) values.set(nameOf(key), value);
     }
+    this.#writes.push(values);
     return () => {
-      for (const [name, value] of added) if (this.#values.get(name) === value) this.#values.delete(name);
+      this.#writes.splice(this.#writes.indexOf(values), 1);
     };
   }
 }

@@ -185,10 +185,11 @@ export class LogWriter {
   /** Takes what was read for changes that come next, as far as it is what the log has now. What can't be read is left to `take`. */
   load(reads: readonly ReadBefore[]): void {
     try {
-      const tiles = reads.flatMap(({ user, tile }) =>
-        user === undefined || tile === undefined ? [] : [{ index: parseUser(user).index, stored: tile }],
-      );
-      this.#builder.map.load(tiles);
+      const forms = reads.flatMap(({ user, tile, deeper }) => {
+        const stored = [tile, deeper].filter((form) => form !== undefined);
+        return user === undefined || stored.length === 0 ? [] : [{ index: parseUser(user).index, stored }];
+      });
+      this.#builder.map.load(forms);
     } catch (error) {
       if (!(error instanceof IntegrityError)) throw error;
     }

@@ -5,7 +5,7 @@
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 import type { Hash } from "../shared/crypto/hash.ts";
-import { leafInStored, prefixOf, tileKey, TOP_DEPTH } from "./store/map-tiles.ts";
+import { leafInStored, prefixOf, TILE_HEIGHT, tileKey, TOP_DEPTH } from "./store/map-tiles.ts";
 import type { StoredLeaf } from "./store/map-tiles.ts";
 import { parseUser, userKey, versionKey } from "./store/records.ts";
 import type { Store } from "./store/store.ts";
@@ -15,12 +15,12 @@ const THREAD = new URL(`./read-ahead-thread${extname(import.meta.url)}`, import.
 /** Fewer are read sooner by who takes them than asked for here. */
 const FEWEST = 8;
 /** Records of each change in a `RecordsRead`. */
-const RECORDS = 3;
+const RECORDS = 4;
 const NOTHING: Uint8Array = new Uint8Array();
 
 /**
- * What was read for changes, three records for each: of its user, the tile below the top of the map with the user's leaf, and
- * the newest version. A record is empty where it was not read.
+ * What was read for changes, four records for each: of its user, the tile below the top of the map towards the user's leaf,
+ * the tile below that one if the leaf is deeper, and the newest version. A record is empty where it was not read.
  */
 export interface RecordsRead {
   /** All records, one after another, and where each ends. */
@@ -96,8 +96,9 @@ export class ReadAhead {
 }
 
 /**
- * Of each user the record, the tile below the top of the map that has its leaf, and the newest version, as they stand in the
- * database now. Throws as `Store.getMany`; resolves to undefined where a store has none.
+ * Of each user the record, the tiles below the top of the map on the way to its leaf, and the newest version, as they stand in
+ * the database now. Leaves that are deeper than two tiles, of which a log of ten million users has one in a hundred, and their
+ * versions are left out. Throws as `Store.getMany`; resolves to undefined where a store has none.
  */
 export async function readAhead(store: Store, userIds: readonly string[]): Promise<RecordsRead | undefined> {
   const getMany = store.getMany?.bind(store);
@@ -106,21 +107,28 @@ export async function readAhead(store: Store, userIds: readonly string[]): Promi
   const indices = users.map((user) => user && parseUser(user).index);
   const tiles = await getSome(
     getMany,
-    indices.map((index) => index && keyBelowTop(index)),
+    indices.map((index) => index && tileKeyTowards(index, TOP_DEPTH)),
   );
-  const leaves = indices.map((index, i) => index && tiles[i] && leafInStored(tiles[i], index));
+  const above = indices.map((index, i) => index && tiles[i] && leafInStored(tiles[i], index));
+  const deeper = await getSome(
+    getMany,
+    indices.map((index, i) =>
+      index && tiles[i] && above[i] === undefined ? tileKeyTowards(index, TOP_DEPTH + TILE_HEIGHT) : undefined,
+    ),
+  );
+  const leaves = indices.map((index, i) => above[i] ?? (index && deeper[i] && leafInStored(deeper[i], index)));
   const versions = await getSome(
     getMany,
     leaves.map((leaf) => leaf && versionKey(leaf.position, leaf.n)),
   );
   return pack(
-    users.flatMap((user, i) => [user, tiles[i], versions[i]].map((record) => record ?? NOTHING)),
+    users.flatMap((user, i) => [user, tiles[i], deeper[i], versions[i]].map((record) => record ?? NOTHING)),
     leaves,
   );
 }
 
-function keyBelowTop(index: Hash): Uint8Array {
-  return tileKey({ prefix: prefixOf(index, TOP_DEPTH), depth: TOP_DEPTH });
+function tileKeyTowards(index: Hash, depth: number): Uint8Array {
+  return tileKey({ prefix: prefixOf(index, depth), depth });
 }
 
 /** The values of those keys that there are, each in the place of its key. */
@@ -153,6 +161,8 @@ function pack(records: readonly Uint8Array[], leaves: readonly (StoredLeaf | und
 export interface ReadBefore {
   readonly user?: Uint8Array;
   readonly tile?: Uint8Array;
+  /** The one below that one. */
+  readonly deeper?: Uint8Array;
   /** The newest version, and the leaf that says so. */
   readonly version?: { readonly position: number; readonly n: number; readonly bytes: Uint8Array };
 }
@@ -162,20 +172,19 @@ export function readBefore({ bytes, ends, places }: RecordsRead, change: number)
   const at = RECORDS * change;
   const start = at === 0 ? 0 : (ends[at - 1] as number);
   const own = Buffer.from(bytes.subarray(start, ends[at + RECORDS - 1]));
-  const record = (from: number, to: number): Uint8Array =>
-    new Uint8Array(own.buffer, own.byteOffset + from - start, to - from);
-  const [userEnd, tileEnd, versionEnd] = [ends[at] as number, ends[at + 1] as number, ends[at + 2] as number];
+  let from = start;
+  const next = (record: number): Uint8Array | undefined => {
+    const to = ends[at + record] as number;
+    const read = to === from ? undefined : new Uint8Array(own.buffer, own.byteOffset + from - start, to - from);
+    from = to;
+    return read;
+  };
+  const [user, tile, deeper, version] = [next(0), next(1), next(2), next(3)];
+  const [position, n] = [places[2 * change] as number, places[2 * change + 1] as number];
   return {
-    ...(userEnd === start ? {} : { user: record(start, userEnd) }),
-    ...(tileEnd === userEnd ? {} : { tile: record(userEnd, tileEnd) }),
-    ...(versionEnd === tileEnd
-      ? {}
-      : {
-          version: {
-            position: places[2 * change] as number,
-            n: places[2 * change + 1] as number,
-            bytes: record(tileEnd, versionEnd),
-          },
-        }),
+    ...(user === undefined ? {} : { user }),
+    ...(tile === undefined ? {} : { tile }),
+    ...(deeper === undefined ? {} : { deeper }),
+    ...(version === undefined ? {} : { version: { position, n, bytes: version } }),
   };
 }

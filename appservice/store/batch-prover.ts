@@ -20,8 +20,9 @@ export interface ProvenTile {
   readonly below: readonly ProvenTile[];
 }
 
-/** Makes one proof, tile by tile, so that each tile can be changed as soon as it is proven. */
+/** Makes proofs, one after another, tile by tile, so that each tile can be changed as soon as it is proven. */
 export class BatchProver {
+  /** Of one proof after another: memory for each would be as much as all else that an epoch takes. */
   #buffer = Buffer.allocUnsafe(65_536);
   #length = 0;
   /** Of the tile that is being walked. */
@@ -38,9 +39,10 @@ export class BatchProver {
     return cuts;
   }
 
-  /** The whole proof. Throws `RangeError` unless all tiles below the first have theirs. */
+  /** The whole proof; what is proven next belongs to another. Throws `RangeError` unless all tiles below the first have theirs. */
   join(first: ProvenTile): Uint8Array {
     const proof = Buffer.allocUnsafe(this.#length);
+    this.#length = 0;
     this.#copy(first, proof, 0);
     return proof;
   }

@@ -37,8 +37,7 @@ export interface StoredLeaf extends MapLeaf {
 
 /** `index || u64 n || history root || u64 position`: the first 72 bytes are what the leaf's hash covers. */
 export function encodeLeaf({ index, n, historyRoot, position }: StoredLeaf): Uint8Array {
-  // Leaves stay in memory for long: they must not hold a part of the shared pool.
-  const buffer = Buffer.allocUnsafeSlow(LEAF_BYTES);
+  const buffer = Buffer.allocUnsafe(LEAF_BYTES);
   buffer.set(index, 0);
   writeU64(buffer, 32, n);
   buffer.set(historyRoot, 40);

@@ -158,7 +158,7 @@ export class ReaderTops {
   }
 }
 
-/** Collects changes of one epoch. */
+/** Collects changes of one epoch after another, in the same memory. */
 export class TopPacker {
   readonly #tiles: number[] = [];
   #count = 0;
@@ -182,13 +182,18 @@ export class TopPacker {
     );
   }
 
+  /** What was added, which is forgotten. */
   finish(): TopChanges {
-    return {
+    const changes = {
       tiles: Uint16Array.from(this.#tiles),
       slots: this.#slots.slice(0, 2 * this.#count),
       hashes: this.#hashes.slice(0, HASH_WORDS * this.#count),
       leaves: new Uint8Array(Buffer.concat(this.#leaves)),
     };
+    this.#tiles.length = 0;
+    this.#count = 0;
+    this.#leaves.length = 0;
+    return changes;
   }
 
   #addSlot(tile: Tile, slot: number): void {

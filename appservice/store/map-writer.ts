@@ -84,6 +84,12 @@ export class MapWriter {
   #old = new Map<string | number, Uint8Array>();
   /** Tiles that nobody uses. */
   readonly #spare: Tile[] = [];
+  /** Both empty but while a group of tiles is changed. */
+  readonly #hashes = new TileHashes();
+  readonly #checks = new TileChecks();
+  /** Both empty but while an epoch is written. */
+  readonly #prover = new BatchProver();
+  readonly #changedTop = new TopPacker();
   /** Tiles of the top that changed since the top was saved. */
   readonly #unsaved = new Set<Tile>();
   #changedSinceSave = 0;
@@ -145,23 +151,42 @@ export class MapWriter {
     return found;
   }
 
-  /** Takes the stored forms of tiles right below the top towards indices, except for those that have changed since they were read. */
-  load(forms: readonly { readonly index: Hash; readonly stored: Uint8Array }[]): void {
+  /**
+   * Takes the stored forms of tiles below the top on the way to indices, the uppermost first, except for those that have
+   * changed since they were read.
+   */
+  load(forms: readonly { readonly index: Hash; readonly stored: readonly Uint8Array[] }[]): void {
     this.#forgetOldest();
+    this.#loadBelow(
+      forms.map(({ index, stored }) => {
+        const [above, slot] = this.#lastInTop(index);
+        return { index, stored, above, slot };
+      }),
+    );
+  }
+
+  #loadBelow(paths: readonly ReadPath[]): void {
+    // Of its own: what can't be read may end this half way.
     const hashes = new TileHashes();
-    const read = forms.flatMap(({ index, stored }) => {
-      const [above, slot] = this.#lastInTop(index);
-      if (above.kinds[slot] !== LINK || this.#loaded(nameBelow(above, slot)) !== undefined) return [];
+    const read = paths.flatMap(({ index, stored: [form, ...deeper], above, slot }) => {
+      if (form === undefined || above.kinds[slot] !== LINK || this.#loaded(nameBelow(above, slot)) !== undefined)
+        return [];
       const tile = this.#unused(above, slot);
-      readInto(tile, stored, hashes);
-      return [{ above, slot, tile, stored }];
+      readInto(tile, form, hashes);
+      return [{ index, above, slot, tile, form, deeper }];
     });
     hashes.compute();
-    for (const { above, slot, tile, stored } of read) {
-      const isNow = sameHash(tile.hashes, HASH_WORDS, above.hashes, slot * HASH_WORDS);
-      if (isNow) this.#young.set(nameBelow(above, slot), stored);
-      this.#reuse(tile);
+    const current = read.filter(({ above, slot, tile }) =>
+      sameHash(tile.hashes, HASH_WORDS, above.hashes, slot * HASH_WORDS),
+    );
+    for (const { above, slot, form } of current) this.#young.set(nameBelow(above, slot), form);
+    const further = current.filter(({ deeper }) => deeper.length > 0);
+    if (further.length > 0) {
+      this.#loadBelow(
+        further.map(({ index, tile, deeper }) => ({ index, stored: deeper, above: tile, slot: tile.slotOf(index) })),
+      );
     }
+    for (const { tile } of read) this.#reuse(tile);
   }
 
   /** Where the walk towards an index leaves the top, or ends before: the tile and the slot. */
@@ -181,7 +206,7 @@ export class MapWriter {
     const encoded = leaves.map(encodeLeaf);
     const first = changedTile(this.#first(), { start: 0, end: leaves.length });
     if (leaves.length > 0) this.#update([first], encoded, update);
-    else first.proof = update.prover.prove(first.tile, [], 0, 0);
+    else first.proof = this.#prover.prove(first.tile, [], 0, 0);
     this.#changedSinceSave += leaves.length;
     const isMuch = this.#changedSinceSave >= SAVE_TOP_AFTER || this.#editedSinceSave.length >= SAVE_TOP_AFTER_EPOCHS;
     if (time.isSettling || isMuch) this.#saveTop(update);
@@ -189,10 +214,10 @@ export class MapWriter {
     this.#forgetOldest();
     return {
       root: this.#first().hashAt(1),
-      proof: update.prover.join(first),
+      proof: this.#prover.join(first),
       puts: update.puts,
       deletes: update.deletes,
-      changedTop: update.changedTop.finish(),
+      changedTop: this.#changedTop.finish(),
       added: update.added,
     };
   }
@@ -207,34 +232,30 @@ export class MapWriter {
   #update(tiles: readonly ChangedTile[], leaves: readonly Uint8Array[], update: Update): void {
     this.#open(tiles, leaves);
     for (const changed of tiles) {
-      if (!changed.isNew) changed.proof = update.prover.prove(changed.tile, leaves, changed.start, changed.end);
+      if (!changed.isNew) changed.proof = this.#prover.prove(changed.tile, leaves, changed.start, changed.end);
       this.#setIn(changed, leaves, update);
     }
     for (const group of inGroups(tiles.flatMap(({ below }) => below))) this.#update(group, leaves, update);
-    const hashes = new TileHashes();
-    for (const { tile, slots } of tiles) hashes.add(tile, slots);
-    hashes.compute();
-    const checks = new TileChecks();
-    for (const changed of tiles) this.#finish(changed, checks, update);
-    checks.finish();
+    for (const { tile, slots } of tiles) this.#hashes.add(tile, slots);
+    this.#hashes.compute();
+    for (const changed of tiles) this.#finish(changed, update);
+    this.#checks.finish();
   }
 
   /** Reads tiles that are not in memory, and looks at the hashes of those that are. One that was made just now has none. */
   #open(tiles: readonly ChangedTile[], leaves: readonly Uint8Array[]): void {
-    const hashes = new TileHashes();
     for (const { tile, isNew, above } of tiles) {
       if (isNew || above === undefined || tile.depth < TOP_DEPTH) continue;
       tile.stored = this.#loaded(nameBelow(above.tile, above.slot)) ?? this.#storedBelow(above.tile, above.slot);
-      readInto(tile, tile.stored, hashes);
+      readInto(tile, tile.stored, this.#hashes);
     }
-    hashes.compute();
-    const checks = new TileChecks();
+    this.#hashes.compute();
     for (const { tile, isNew, above, start, end } of tiles) {
       if (isNew) continue;
       if (above !== undefined) checkTile(tile, above.tile.hashes, above.slot * HASH_WORDS);
-      if (tile.depth < TOP_DEPTH) checks.addPaths(tile, leaves, start, end);
+      if (tile.depth < TOP_DEPTH) this.#checks.addPaths(tile, leaves, start, end);
     }
-    checks.finish();
+    this.#checks.finish();
   }
 
   /** Puts the leaves of a tile into their slots, but for those whose place is deeper: they are left to the tiles below. */
@@ -249,7 +270,8 @@ export class MapWriter {
       const replaced = tile.leafOf(slot, leaf) !== undefined;
       const last = below.at(-1);
       if (tile.kinds[slot] === NONE || replaced) {
-        tile.setLeaf(slot, leaf);
+        // What stays in memory for long must not hold a part of the shared pool.
+        tile.setLeaf(slot, tile.depth < TOP_DEPTH ? new Uint8Array(leaf) : leaf);
         if (tile.depth < TOP_DEPTH) update.leaves.push(leaf);
         if (!replaced) update.added += 1;
       } else if (last?.above?.slot === slot) last.end = i + 1;
@@ -267,14 +289,14 @@ export class MapWriter {
   }
 
   /** What becomes of a tile whose hashes are there. */
-  #finish({ tile, above, slots, below }: ChangedTile, checks: TileChecks, update: Update): void {
+  #finish({ tile, above, slots, below }: ChangedTile, update: Update): void {
     for (const child of below) this.#leave(child, update);
     above?.tile.setLink(above.slot, tile.hashes, HASH_WORDS);
-    if (tile.depth >= TOP_DEPTH) checks.addStored(tile, slots, this.#write(tile, update));
+    if (tile.depth >= TOP_DEPTH) this.#checks.addStored(tile, slots, this.#write(tile, update));
     else {
-      checks.addSlots(tile, slots);
+      this.#checks.addSlots(tile, slots);
       this.#unsaved.add(tile);
-      update.changedTop.add(tile, slots);
+      this.#changedTop.add(tile, slots);
     }
   }
 
@@ -371,12 +393,11 @@ export class MapWriter {
   }
 
   #saveTop(update: Update): void {
-    const checks = new TileChecks();
     for (const tile of this.#unsaved) {
       const leaves = EVERY_SLOT.filter((slot) => tile.kinds[slot] === LEAF);
-      checks.addStored(tile, leaves, this.#write(tile, update));
+      this.#checks.addStored(tile, leaves, this.#write(tile, update));
     }
-    checks.finish();
+    this.#checks.finish();
     this.#unsaved.clear();
     this.#changedSinceSave = 0;
     update.deletes.push(...this.#editedSinceSave.map(topEditsKey));
@@ -463,13 +484,19 @@ export class MapWriter {
   }
 }
 
+/** Stored forms of tiles towards an index, from the one below a slot on. */
+interface ReadPath {
+  readonly index: Hash;
+  readonly stored: readonly Uint8Array[];
+  readonly above: Tile;
+  readonly slot: number;
+}
+
 /** What one epoch writes, while it is being written. */
 class Update {
   readonly time: WriteTime;
   readonly puts: KeyValue[] = [];
-  readonly changedTop = new TopPacker();
   readonly deletes: Uint8Array[] = [];
-  readonly prover = new BatchProver();
   /** Leaves that were set in the top, and the tiles right below it that changed. */
   readonly leaves: Uint8Array[] = [];
   readonly links: ChangedLink[] = [];

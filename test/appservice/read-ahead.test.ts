@@ -9,7 +9,15 @@ import { ReadAhead, readAhead, readBefore } from "../../appservice/read-ahead.ts
 import type { ReadBefore } from "../../appservice/read-ahead.ts";
 import { readMap, TileCache } from "../../appservice/store/map-reader.ts";
 import { changeTop } from "../../appservice/store/map-top.ts";
-import { encodeLeaf, encodeTile, INNER, Tile, tileKey, TOP_DEPTH } from "../../appservice/store/map-tiles.ts";
+import {
+  encodeLeaf,
+  encodeTile,
+  INNER,
+  Tile,
+  TILE_HEIGHT,
+  tileKey,
+  TOP_DEPTH,
+} from "../../appservice/store/map-tiles.ts";
 import { encodeUser, parseUser, userKey, versionKey } from "../../appservice/store/records.ts";
 import type { KeyValue, Store } from "../../appservice/store/store.ts";
 import { parseEpochRecord } from "../../shared/log/epoch-record.ts";
@@ -114,23 +122,26 @@ describe("reading ahead", () => {
     opened = await openLog(log);
   });
 
-  it("finds a tile below the top, and there the leaf that says which version is the newest", async () => {
+  it("finds the tiles below the top, and there the leaf that says which version is the newest", async () => {
     const tile = new Tile(new Uint8Array(32), TOP_DEPTH);
     tile.kinds[1] = INNER;
+    const deeper = new Tile(Uint8Array.of(0, 0, 0x38, ...new Uint8Array(29)), TOP_DEPTH + TILE_HEIGHT);
     const puts: KeyValue[] = [];
-    // Of the three users with the same first 18 bits two have their leaves in the tile.
-    const users = [0x00, 0x20, 0x30, 0xff].map((bits, i) => ({ userId: `@${i}:example.org`, bits }));
+    // Of the four users with the same first 18 bits two have their leaves in the tile, and one in the tile below it.
+    const users = [0x00, 0x20, 0x38, 0x30, 0xff].map((bits, i) => ({ userId: `@${i}:example.org`, bits }));
     users.forEach(({ userId, bits }, i) => {
       const index = new Uint8Array(32);
       index[2] = bits;
       if (bits === 0xff) index[0] = bits;
       puts.push({ key: userKey(userId), value: encodeUser({ index, vrfProof: new Uint8Array(80).fill(i) }) });
       puts.push({ key: versionKey(100 + i, i + 1), value: utf8(`version of ${userId}`) });
-      if (i < 2)
-        tile.setLeaf(2 + i, encodeLeaf({ index, n: i + 1, historyRoot: new Uint8Array(32), position: 100 + i }));
+      const leaf = encodeLeaf({ index, n: i + 1, historyRoot: new Uint8Array(32), position: 100 + i });
+      if (i < 2) tile.setLeaf(2 + i, leaf);
+      if (i === 2) deeper.setLeaf(1, leaf);
     });
     const stored = encodeTile(tile);
-    puts.push({ key: tileKey(tile), value: stored });
+    const storedDeeper = encodeTile(deeper);
+    puts.push({ key: tileKey(tile), value: stored }, { key: tileKey(deeper), value: storedDeeper });
     const memory = new MemoryStore();
     await memory.commit({ puts });
     const store: Store = {
@@ -145,11 +156,12 @@ describe("reading ahead", () => {
     const found = [NOBODY, ...users].map((_, i) => readBefore(records!, i));
     assert.deepEqual(found[0], {});
     users.forEach(({ userId }, i) => {
-      const { user, tile: below, version } = found[i + 1]!;
+      const { user, version, ...tiles } = found[i + 1]!;
       assert.equal(parseUser(user!).vrfProof[0], i);
-      assert.deepEqual(below, i < 3 ? new Uint8Array(stored) : undefined);
+      const [upper, lower] = [new Uint8Array(stored), new Uint8Array(storedDeeper)];
+      assert.deepEqual(tiles, i === 4 ? {} : i === 2 ? { tile: upper, deeper: lower } : { tile: upper });
       const newest = { position: 100 + i, n: i + 1, bytes: utf8(`version of ${userId}`) };
-      assert.deepEqual(version, i < 2 ? newest : undefined);
+      assert.deepEqual(version, i < 3 ? newest : undefined);
     });
   });
 

@@ -13,7 +13,15 @@ import { readMap, readSettledMap, TileCache } from "../../../appservice/store/ma
 import type { MapNode, MapReader, ProvenPlace } from "../../../appservice/store/map-reader.ts";
 import { changeTop } from "../../../appservice/store/map-top.ts";
 import type { Top } from "../../../appservice/store/map-top.ts";
-import { LEAF_BYTES, leafInStored, prefixOf, Tile, tileKey, TOP_DEPTH } from "../../../appservice/store/map-tiles.ts";
+import {
+  LEAF_BYTES,
+  leafInStored,
+  prefixOf,
+  Tile,
+  TILE_HEIGHT,
+  tileKey,
+  TOP_DEPTH,
+} from "../../../appservice/store/map-tiles.ts";
 import type { StoredLeaf } from "../../../appservice/store/map-tiles.ts";
 import { MapWriter } from "../../../appservice/store/map-writer.ts";
 import { topEditsKey, numbersOfKey, positionOf, TOP_KEY } from "../../../appservice/store/records.ts";
@@ -61,8 +69,9 @@ class TwoMaps {
   readonly #tips = new Map<string, Tip>();
   readonly #directory: string;
   readonly #cache = new TileCache(50);
-  /** Leaves that `readTile` found. */
+  /** Leaves that `readTiles` found right below the top, and further down. */
   foundInTiles = 0;
+  foundInDeeper = 0;
   epoch = 0;
   #settledBefore = 0;
   /** As readers have it: all of it at the start, then what each epoch changed. */
@@ -118,13 +127,21 @@ class TwoMaps {
     this.#top = changeTop([], this.writer.packedTop());
   }
 
-  /** Keeps the stored tile below the top towards an index, if there is one, and looks for its leaf in it. */
-  readTile(index: Hash, tiles: Map<Hash, Uint8Array>): void {
-    const tile = this.store.get(tileKey({ prefix: prefixOf(index, TOP_DEPTH), depth: TOP_DEPTH }));
-    const leaf = tile === undefined ? undefined : leafInStored(tile, index);
-    if (leaf !== undefined) assert.deepEqual(leaf, this.read().find(index));
-    this.foundInTiles += Number(leaf !== undefined);
-    if (tile !== undefined) tiles.set(index, tile);
+  /** Keeps the stored tiles below the top on the way to an index, down to the one that has its leaf. */
+  readTiles(index: Hash, tiles: Map<Hash, readonly Uint8Array[]>): void {
+    const found: Uint8Array[] = [];
+    for (let depth = TOP_DEPTH; ; depth += TILE_HEIGHT) {
+      const tile = this.store.get(tileKey({ prefix: prefixOf(index, depth), depth }));
+      if (tile === undefined) break;
+      found.push(tile);
+      const leaf = leafInStored(tile, index);
+      if (leaf === undefined) continue;
+      assert.deepEqual(leaf, this.read().find(index));
+      if (depth > TOP_DEPTH) this.foundInDeeper += 1;
+      else this.foundInTiles += 1;
+      break;
+    }
+    if (found.length > 0) tiles.set(index, found);
   }
 
   /** The map of the newest epoch. */
@@ -141,11 +158,6 @@ class TwoMaps {
       checkReader(settled, tree, indices, (index) => newest.prove(index));
     }
   }
-}
-
-function tileOf(tiles: ReadonlyMap<Hash, Uint8Array>, index: Hash): readonly { index: Hash; stored: Uint8Array }[] {
-  const stored = tiles.get(index);
-  return stored === undefined ? [] : [{ index, stored }];
 }
 
 /** `newest`: what `prove` is told of an index. */
@@ -185,15 +197,15 @@ describe("the map in tiles", () => {
       const roll = dice(seed);
       const indices =
         seed === "sparse" ? Array.from({ length: 300 }, (_, i) => sha256(utf8(`${i}`))) : crowdedIndices(70, roll);
-      const readBefore = new Map<Hash, Uint8Array>();
+      const readBefore = new Map<Hash, readonly Uint8Array[]>();
       for (let epoch = 1; epoch <= (seed === "long" ? 40 : 15); epoch++) {
         const changed = indices.filter(() => roll(seed === "long" ? 20 : 6) === 0);
-        maps.writer.load(changed.flatMap((index) => tileOf(readBefore, index)));
-        for (const index of indices) if (roll(3) === 0) maps.readTile(index, readBefore);
+        maps.writer.load(changed.map((index) => ({ index, stored: readBefore.get(index) ?? [] })));
+        for (const index of indices) if (roll(3) === 0) maps.readTiles(index, readBefore);
         await maps.closeEpoch(changed, roll(4) === 0);
         if (roll(4) === 0) await maps.restart();
       }
-      assert(seed === "sparse" || maps.foundInTiles > 0);
+      assert(seed === "sparse" || (maps.foundInTiles > 0 && maps.foundInDeeper > 0));
       maps.check(indices);
       await maps.restart();
       maps.check(indices);
@@ -274,7 +286,7 @@ describe("the map in tiles", () => {
     const leafAt = Buffer.from(form).indexOf(index);
     for (let bit = 0; bit < 8 * LEAF_CONTENT_BYTES; bit += 7) {
       const stored = Uint8Array.from(form);
-      maps.writer.load([{ index, stored }]);
+      maps.writer.load([{ index, stored: [stored] }]);
       stored[leafAt + (bit >> 3)]! ^= 1 << (bit & 7);
       await assert.rejects(maps.closeEpoch([index], false), {
         name: "IntegrityError",
@@ -283,8 +295,40 @@ describe("the map in tiles", () => {
       maps.epoch -= 1;
       maps.writer = await MapWriter.open(maps.store, maps.epoch, maps.tree.root);
     }
-    maps.writer.load([{ index, stored: form }]);
+    maps.writer.load([{ index, stored: [form] }]);
     await maps.closeEpoch([index], false);
+  });
+
+  it("does not read again what was loaded, however deep", async () => {
+    const index = sha256(utf8("one"));
+    const neighbour = Uint8Array.from(index);
+    const depths = [TOP_DEPTH, TOP_DEPTH + TILE_HEIGHT, TOP_DEPTH + 2 * TILE_HEIGHT];
+    const last = TOP_DEPTH + 2 * TILE_HEIGHT + 1;
+    neighbour[last >> 3]! ^= 0x80 >> (last & 7);
+    await maps.closeEpoch([index, neighbour], false);
+    const stored = depths.map((depth) => maps.store.get(tileKey({ prefix: prefixOf(index, depth), depth }))!);
+    const [tileKind] = tileKey({ prefix: index, depth: 0 });
+    const read: number[] = [];
+    const reads = {
+      get: (key: Uint8Array) => {
+        if (key[0] === tileKind) read.push(key.at(-1)!);
+        return maps.store.get(key);
+      },
+      range: maps.store.range.bind(maps.store),
+    };
+    for (let loaded = 0; loaded <= depths.length; loaded++) {
+      maps.writer = await MapWriter.open(reads, maps.epoch, maps.tree.root);
+      read.length = 0;
+      maps.writer.load([{ index, stored: stored.slice(0, loaded) }]);
+      assert.equal(maps.writer.find(index)?.n, 1);
+      assert.deepEqual(read, depths.slice(loaded));
+    }
+    const [upper] = stored;
+    maps.writer = await MapWriter.open(reads, maps.epoch, maps.tree.root);
+    read.length = 0;
+    maps.writer.load([{ index, stored: [upper!, upper!] }]);
+    assert.equal(maps.writer.find(index)?.n, 1);
+    assert.deepEqual(read, depths.slice(1), "what is not the one that the tile above says");
   });
 
   it("keeps what changed in the top until that is saved, and opens with nothing else", async () => {
