@@ -7,6 +7,8 @@ import { parseChangeList, parseEpochChanges } from "../../shared/log/change-list
 import { parseEpochRecord } from "../../shared/log/epoch-record.ts";
 import type { EpochRecord } from "../../shared/log/epoch-record.ts";
 import { entryTile, parseEntryBundle, tilePath } from "../../shared/log/tiles.ts";
+import { readKeys } from "../../appservice/keys-file.ts";
+import { indexProver } from "../../appservice/native-vrf.ts";
 import { KeyLies } from "./attacks.ts";
 import { JumpingClock, startClock } from "./clock.ts";
 import type { ClockServer } from "./clock.ts";
@@ -64,15 +66,16 @@ export class World {
     return openCheckpoint(note, parseVkey(this.service.wellKnown.log_key)).size;
   }
 
-  /** Users whose histories have grown in the epochs from `size` on. */
-  async changesSince(size: number): Promise<number> {
-    const users = new Set<string>();
+  /** Whether the histories of all these users have grown in the epochs from `size` on. */
+  async haveChangedSince(size: number, userIds: readonly string[]): Promise<boolean> {
+    const changed = new Set<string>();
     const end = await this.size();
     for (let epoch = size; epoch < end; epoch++) {
       const changes = parseEpochChanges(await this.#bytes(`/v1/changes/${String(epoch)}`));
-      for (const { index } of parseChangeList(changes.list)) users.add(encodeHex(index));
+      for (const { index } of parseChangeList(changes.list)) changed.add(encodeHex(index));
     }
-    return users.size;
+    const prove = indexProver(readKeys(this.service.files.keys).vrfSeed);
+    return userIds.every((userId) => changed.has(encodeHex(prove(userId).index)));
   }
 
   /** A copy of the log's database and keys as they are now. */
