@@ -22,7 +22,7 @@ export interface ProvenTile {
 
 /** Makes proofs, one after another, tile by tile, so that each tile can be changed as soon as it is proven. */
 export class BatchProver {
-  /** Of one proof after another: memory for each would be as much as all else that an epoch takes. */
+  /** Of one proof after another, so that it grows to their size once. */
   #buffer = Buffer.allocUnsafe(65_536);
   #length = 0;
   /** Of the tile that is being walked. */
