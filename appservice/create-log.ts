@@ -30,7 +30,7 @@ import { IntegrityError, type KeyValue, type Store } from "./store/store.ts";
  * The stored form: a number that rises with every change of it, and the first version of matrix-ckv that has it, so that
  * an older version can name what it is missing.
  */
-export const LAYOUT = "matrix-ckv 3 since 0.1.0";
+export const LAYOUT = "matrix-ckv 4 since 0.1.0";
 
 export interface Layout {
   readonly number: number;

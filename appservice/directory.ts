@@ -91,8 +91,7 @@ export class Directory {
     return this.#at((bundle) => {
       if (!isKept(bundle, epoch)) return undefined;
       const { index, proof } = this.#indexOf(bundle, userId);
-      const place = bundle.map.prove(index);
-      const part = settlingPart(bundle, bundle.mapAt(epoch).prove(index, place), place.leaf);
+      const part = settlingPart(bundle, bundle.mapAt(epoch).prove(index), bundle.map.find(index));
       return { vrf_proof: base64(proof), epoch, ...part };
     });
   }
@@ -210,10 +209,9 @@ export class Directory {
 
   #userPart(bundle: Bundle, userId: string): UserPart {
     const { index, proof } = this.#indexOf(bundle, userId);
-    const place = bundle.map.prove(index);
-    const { proof: mapProof, leaf } = place;
+    const { proof: mapProof, leaf } = bundle.map.prove(index);
     const content = leaf === undefined ? undefined : contentOf(bundle.reads, leaf.position, leaf.n);
-    const settled = bundle.settledMap.prove(index, place);
+    const settled = bundle.settledMap.prove(index);
     return {
       vrf_proof: base64(proof),
       map_proof: base64(mapProof),

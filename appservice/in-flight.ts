@@ -1,4 +1,3 @@
-import { SETTLED_TILE_KIND } from "./store/map-tiles.ts";
 import type { KeyValue, Reads } from "./store/store.ts";
 
 /**
@@ -27,11 +26,7 @@ export class InFlightReads implements Reads {
 
   /** Returns what is to be called once these are on disk. */
   add(puts: readonly KeyValue[]): () => void {
-    const values = new Map<string, Uint8Array>();
-    for (const { key, value } of puts) {
-      // Only readers of published epochs go back to a settling epoch.
-      if (key[0] !== SETTLED_TILE_KIND) values.set(nameOf(key), value);
-    }
+    const values = new Map(puts.map(({ key, value }) => [nameOf(key), value]));
     this.#writes.push(values);
     return () => {
       this.#writes.splice(this.#writes.indexOf(values), 1);

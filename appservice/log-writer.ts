@@ -25,12 +25,13 @@ import type { IndexProver } from "./native-vrf.ts";
 import { PendingChanges } from "./pending.ts";
 import type { MergedState, PendingVersion } from "./pending.ts";
 import { encodePending, parsePending } from "./promises.ts";
+import { NOTHING_READ } from "./read-ahead.ts";
 import type { ReadBefore } from "./read-ahead.ts";
 import { check, secondRoot } from "./second-path.ts";
 import type { Anchor } from "./store/anchor.ts";
 import { eachInRange } from "./store/level-store.ts";
 import { appendToTip, EMPTY_TIP, HistoryReader, rootOfTip } from "./store/histories.ts";
-import type { TopChanges } from "./store/map-top.ts";
+import type { EpochsBelowTop, TopChanges } from "./store/map-top.ts";
 import {
   acknowledgementKey,
   afterKind,
@@ -155,6 +156,11 @@ export class LogWriter {
     return this.#builder.map.packedTop();
   }
 
+  /** Where the newest tiles below the top are, for who reads ahead. */
+  get epochsBelowTop(): EpochsBelowTop {
+    return this.#builder.map.epochsBelowTop;
+  }
+
   /** Users of whom an epoch at `nowMs` could merge something. */
   mergeableUsers(nowMs: number): number {
     return this.#pending.mergeableUsers(nowMs);
@@ -185,11 +191,10 @@ export class LogWriter {
   /** Takes what was read for changes that come next, as far as it is what the log has now. What can't be read is left to `take`. */
   load(reads: readonly ReadBefore[]): void {
     try {
-      const forms = reads.flatMap(({ user, tile, deeper }) => {
-        const stored = [tile, deeper].filter((form) => form !== undefined);
-        return user === undefined || stored.length === 0 ? [] : [{ index: parseUser(user).index, stored }];
-      });
-      this.#builder.map.load(forms);
+      const paths = reads.flatMap(({ user, tiles }) =>
+        user === undefined || tiles.length === 0 ? [] : [{ index: parseUser(user).index, forms: tiles }],
+      );
+      this.#builder.map.load(paths);
     } catch (error) {
       if (!(error instanceof IntegrityError)) throw error;
     }
@@ -383,9 +388,9 @@ export class LogWriter {
 
   /**
    * What the log has of a user after the newest epoch built; undefined if it is new and its proof not there. Of what was
-   * `read` before, a user's record never changes, a tile is taken by its hash, and a version by the leaf that names it.
+   * `read` before, a user's record never changes, a tile is taken by its epoch, and a version by the leaf that names it.
    */
-  #merged(userId: string, read: ReadBefore = {}): MergedState | undefined {
+  #merged(userId: string, read: ReadBefore = NOTHING_READ): MergedState | undefined {
     const waiting = this.#pending.merged(userId);
     if (waiting !== undefined) return waiting;
     const prepared = this.#prepared.get(userId);

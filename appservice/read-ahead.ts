@@ -5,8 +5,11 @@
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 import type { Hash } from "../shared/crypto/hash.ts";
-import { leafInStored, prefixOf, TILE_HEIGHT, tileKey, TOP_DEPTH } from "./store/map-tiles.ts";
+import { findInStored, TILE_HEIGHT, tileKey, TOP_DEPTH } from "./store/map-tiles.ts";
 import type { StoredLeaf } from "./store/map-tiles.ts";
+import { bitsOf } from "./store/map-top.ts";
+import type { EpochsBelowTop } from "./store/map-top.ts";
+import type { StoredForm } from "./store/map-writer.ts";
 import { parseUser, userKey, versionKey } from "./store/records.ts";
 import type { Store } from "./store/store.ts";
 
@@ -14,8 +17,9 @@ const THREAD = new URL(`./read-ahead-thread${extname(import.meta.url)}`, import.
 
 /** Fewer are read sooner by who takes them than asked for here. */
 const FEWEST = 8;
-/** Records of each change in a `RecordsRead`. */
+/** Records of each change in a `RecordsRead`, and numbers that say which they are. */
 const RECORDS = 4;
+const NUMBERS = 4;
 const NOTHING: Uint8Array = new Uint8Array();
 
 /**
@@ -26,8 +30,14 @@ export interface RecordsRead {
   /** All records, one after another, and where each ends. */
   readonly bytes: Uint8Array;
   readonly ends: Uint32Array;
-  /** Position and number of each newest version. */
-  readonly places: Float64Array;
+  /** For each change the epochs that wrote the two tiles, and position and number of the newest version. */
+  readonly numbers: Float64Array;
+}
+
+/** What the thread needs. */
+export interface ReaderStart {
+  readonly database: string;
+  readonly epochsBelowTop: EpochsBelowTop;
 }
 
 /** What the thread is asked: to read, or, by `undefined`, to close the database and to end. */
@@ -40,14 +50,14 @@ export interface FromReader {
 
 /** The thread that reads, which starts when there is much to read. */
 export class ReadAhead {
-  readonly #database: string;
+  readonly #start: ReaderStart;
   readonly #waiting = new Map<number, (records: RecordsRead | undefined) => void>();
   #worker: Worker | undefined;
   #next = 0;
   #hasEnded = false;
 
-  constructor(database: string) {
-    this.#database = database;
+  constructor(start: ReaderStart) {
+    this.#start = start;
   }
 
   /**
@@ -56,7 +66,7 @@ export class ReadAhead {
    */
   read(userIds: readonly string[]): Promise<RecordsRead | undefined> {
     if (this.#hasEnded || userIds.length < FEWEST) return Promise.resolve(undefined);
-    this.#worker ??= this.#start();
+    this.#worker ??= this.#begin();
     const { promise, resolve } = Promise.withResolvers<RecordsRead | undefined>();
     const id = this.#next++;
     this.#waiting.set(id, resolve);
@@ -76,8 +86,8 @@ export class ReadAhead {
     await promise;
   }
 
-  #start(): Worker {
-    const worker = new Worker(THREAD, { workerData: this.#database });
+  #begin(): Worker {
+    const worker = new Worker(THREAD, { workerData: this.#start });
     worker.on("message", ({ id, records }: FromReader) => {
       this.#waiting.get(id)?.(records);
       this.#waiting.delete(id);
@@ -100,35 +110,65 @@ export class ReadAhead {
  * the database now. Leaves that are deeper than two tiles, of which a log of ten million users has one in a hundred, and their
  * versions are left out. Throws as `Store.getMany`; resolves to undefined where a store has none.
  */
-export async function readAhead(store: Store, userIds: readonly string[]): Promise<RecordsRead | undefined> {
+export async function readAhead(
+  store: Store,
+  epochsBelowTop: EpochsBelowTop,
+  userIds: readonly string[],
+): Promise<RecordsRead | undefined> {
   const getMany = store.getMany?.bind(store);
   if (getMany === undefined) return undefined;
   const users = await getMany(userIds.map(userKey));
-  const indices = users.map((user) => user && parseUser(user).index);
-  const tiles = await getSome(
-    getMany,
-    indices.map((index) => index && tileKeyTowards(index, TOP_DEPTH)),
-  );
-  const above = indices.map((index, i) => index && tiles[i] && leafInStored(tiles[i], index));
-  const deeper = await getSome(
-    getMany,
-    indices.map((index, i) =>
-      index && tiles[i] && above[i] === undefined ? tileKeyTowards(index, TOP_DEPTH + TILE_HEIGHT) : undefined,
-    ),
-  );
-  const leaves = indices.map((index, i) => above[i] ?? (index && deeper[i] && leafInStored(deeper[i], index)));
+  const paths = users.map((user) => (user === undefined ? undefined : new Path(parseUser(user).index, epochsBelowTop)));
+  for (let tile = 0; tile < TILES; tile++) {
+    const forms = await getSome(
+      getMany,
+      paths.map((path) => path?.nextKey()),
+    );
+    forms.forEach((form, i) => {
+      if (form !== undefined) paths[i]?.add(form);
+    });
+  }
+  const leaves = paths.map((path) => path?.leaf);
   const versions = await getSome(
     getMany,
     leaves.map((leaf) => leaf && versionKey(leaf.position, leaf.n)),
   );
-  return pack(
-    users.flatMap((user, i) => [user, tiles[i], deeper[i], versions[i]].map((record) => record ?? NOTHING)),
-    leaves,
-  );
+  return pack(users, paths, versions);
 }
 
-function tileKeyTowards(index: Hash, depth: number): Uint8Array {
-  return tileKey({ prefix: prefixOf(index, depth), depth });
+/** Tiles below the top that are read on the way to a leaf. */
+const TILES = 2;
+
+/** The way below the top towards an index, as far as it was read. */
+class Path {
+  readonly #index: Hash;
+  readonly forms: StoredForm[] = [];
+  /** The leaf where the way ends, or the epoch that wrote the next tile; undefined where it ends without the leaf. */
+  #end: StoredLeaf | number | undefined;
+
+  constructor(index: Hash, epochsBelowTop: EpochsBelowTop) {
+    this.#index = index;
+    this.#end = epochsBelowTop[bitsOf(index, TOP_DEPTH)];
+  }
+
+  get leaf(): StoredLeaf | undefined {
+    return typeof this.#end === "number" ? undefined : this.#end;
+  }
+
+  nextKey(): Uint8Array | undefined {
+    return typeof this.#end === "number" ? tileKey(this.#end, { prefix: this.#index, depth: this.#depth }) : undefined;
+  }
+
+  /** The form that `nextKey` leads to. */
+  add(bytes: Uint8Array): void {
+    const end = findInStored(bytes, this.#depth, this.#index);
+    this.forms.push({ writtenIn: this.#end as number, bytes });
+    this.#end = end;
+  }
+
+  get #depth(): number {
+    return TOP_DEPTH + TILE_HEIGHT * this.forms.length;
+  }
 }
 
 /** The values of those keys that there are, each in the place of its key. */
@@ -141,7 +181,15 @@ async function getSome(
   return keys.map((key) => (key === undefined ? undefined : values[next++]));
 }
 
-function pack(records: readonly Uint8Array[], leaves: readonly (StoredLeaf | undefined)[]): RecordsRead {
+function pack(
+  users: readonly (Uint8Array | undefined)[],
+  paths: readonly (Path | undefined)[],
+  versions: readonly (Uint8Array | undefined)[],
+): RecordsRead {
+  const records = users.flatMap((user, i) => {
+    const [tile, deeper] = paths[i]?.forms ?? [];
+    return [user, tile?.bytes, deeper?.bytes, versions[i]].map((record) => record ?? NOTHING);
+  });
   const ends = new Uint32Array(records.length);
   let length = 0;
   records.forEach((record, i) => (ends[i] = length += record.length));
@@ -149,26 +197,28 @@ function pack(records: readonly Uint8Array[], leaves: readonly (StoredLeaf | und
   records.forEach((record, i) => {
     bytes.set(record, (ends[i] ?? 0) - record.length);
   });
-  const places = new Float64Array(2 * leaves.length);
-  leaves.forEach((leaf, i) => {
-    places[2 * i] = leaf?.position ?? 0;
-    places[2 * i + 1] = leaf?.n ?? 0;
+  const numbers = new Float64Array(NUMBERS * paths.length);
+  paths.forEach((path, i) => {
+    const [tile, deeper] = path?.forms ?? [];
+    const { position = 0, n = 0 } = path?.leaf ?? {};
+    numbers.set([tile?.writtenIn ?? 0, deeper?.writtenIn ?? 0, position, n], NUMBERS * i);
   });
-  return { bytes, ends, places };
+  return { bytes, ends, numbers };
 }
 
-/** What was read for one change; each undefined where it was not. It may be old by now. */
+/** What was read for one change, as far as it was. It may be old by now. */
 export interface ReadBefore {
-  readonly user?: Uint8Array;
-  readonly tile?: Uint8Array;
-  /** The one below that one. */
-  readonly deeper?: Uint8Array;
+  readonly user: Uint8Array | undefined;
+  /** The tiles below the top towards its leaf, the uppermost first. */
+  readonly tiles: readonly StoredForm[];
   /** The newest version, and the leaf that says so. */
-  readonly version?: { readonly position: number; readonly n: number; readonly bytes: Uint8Array };
+  readonly version: { readonly position: number; readonly n: number; readonly bytes: Uint8Array } | undefined;
 }
+
+export const NOTHING_READ: ReadBefore = { user: undefined, tiles: [], version: undefined };
 
 /** What was read for the change at a place, in memory of its own: a change may wait for long. */
-export function readBefore({ bytes, ends, places }: RecordsRead, change: number): ReadBefore {
+export function readBefore({ bytes, ends, numbers }: RecordsRead, change: number): ReadBefore {
   const at = RECORDS * change;
   const start = at === 0 ? 0 : (ends[at - 1] as number);
   const own = Buffer.from(bytes.subarray(start, ends[at + RECORDS - 1]));
@@ -180,11 +230,9 @@ export function readBefore({ bytes, ends, places }: RecordsRead, change: number)
     return read;
   };
   const [user, tile, deeper, version] = [next(0), next(1), next(2), next(3)];
-  const [position, n] = [places[2 * change] as number, places[2 * change + 1] as number];
-  return {
-    ...(user === undefined ? {} : { user }),
-    ...(tile === undefined ? {} : { tile }),
-    ...(deeper === undefined ? {} : { deeper }),
-    ...(version === undefined ? {} : { version: { position, n, bytes: version } }),
-  };
+  const number = (i: number): number => numbers[NUMBERS * change + i] as number;
+  const tiles: StoredForm[] = [];
+  if (tile !== undefined) tiles.push({ writtenIn: number(0), bytes: tile });
+  if (deeper !== undefined) tiles.push({ writtenIn: number(1), bytes: deeper });
+  return { user, tiles, version: version && { position: number(2), n: number(3), bytes: version } };
 }

@@ -19,7 +19,7 @@ import type {
 } from "./sequencer-messages.ts";
 import { ProverPool } from "./prover-pool.ts";
 import { prune } from "./pruning.ts";
-import { ReadAhead, readBefore } from "./read-ahead.ts";
+import { NOTHING_READ, ReadAhead, readBefore } from "./read-ahead.ts";
 import type { ReadBefore, RecordsRead } from "./read-ahead.ts";
 
 type Change = NumberedChange & { readonly number: number };
@@ -55,10 +55,10 @@ class HandOver {
       resolve(undefined);
     };
     const message = { epoch, note, configurationText, changedTop, merged };
-    const { tiles, slots, hashes, leaves } = changedTop;
+    const { tiles, slots, hashes, leaves, epochs } = changedTop;
     this.#port.postMessage(
       { kind: "epoch", epoch: message } satisfies FromSequencer,
-      [tiles, slots, hashes, leaves].map(({ buffer }) => buffer as ArrayBuffer),
+      [tiles, slots, hashes, leaves, epochs].map(({ buffer }) => buffer as ArrayBuffer),
     );
     return promise;
   }
@@ -102,7 +102,7 @@ class SequencerThread {
     this.#files = { dataDirectory, anchorFile };
     this.#reserve = new DiskReserve(dataDirectory, reserveBytes);
     this.#provers = new ProverPool(keys.vrfSeed);
-    this.#readAhead = new ReadAhead(databaseOf(dataDirectory));
+    this.#readAhead = new ReadAhead({ database: databaseOf(dataDirectory), epochsBelowTop: writer.epochsBelowTop });
     this.#log = log;
     this.#writer = writer;
     this.#handOver = handOver;
@@ -220,7 +220,7 @@ class SequencerThread {
       const entry = Buffer.from(entries.subarray(i === 0 ? 0 : ends[i - 1], ends[i]));
       this.#submit(
         { number: first + i, userId: userIds[i] as string, entry, observedMs: observedMs[i] as number },
-        reads[i - start] ?? {},
+        reads[i - start] ?? NOTHING_READ,
       );
     }
   }
@@ -231,7 +231,7 @@ class SequencerThread {
     if (proving === undefined && this.#take(change, read)) return;
     const proved = proving ?? this.#prove(change.userId);
     proved.then(
-      () => this.#take(change, {}),
+      () => this.#take(change, NOTHING_READ),
       (error: unknown) => {
         this.#refuse(change, error);
       },

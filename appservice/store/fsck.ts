@@ -32,6 +32,7 @@ import {
   parseVersion,
   positionOf,
   ROWS_PER_CHUNK,
+  SUPERSEDED_KIND,
   textOfKey,
   USER_KIND,
   VERSION_KIND,
@@ -39,6 +40,7 @@ import {
 } from "./records.ts";
 import type { StoredUser, ChangeRow, Tip, VersionContent } from "./records.ts";
 import { getReferenced, IntegrityError } from "./store.ts";
+import { parseSuperseded } from "./superseded-tiles.ts";
 import type { KeyValue, Reads } from "./store.ts";
 
 /** What the check tells while it runs. */
@@ -191,12 +193,18 @@ class StoreCheck {
     }
   }
 
-  /** Every tile of the maps at the head and at the newest settling epoch. */
+  /** Every tile of the maps at the head and at the newest settling epoch; those that earlier ones need are there, too. */
   async map(): Promise<void> {
     this.#checkMap(this.#head, await this.#headMap());
     const { settlingEpoch } = parseEpoch(getReferenced(this.#reads, epochKey(this.#head), "the newest epoch"));
     const { mapRoot } = this.#record(settlingEpoch);
     this.#checkMap(settlingEpoch, readSettledMap(settlingEpoch, mapRoot, this.#reads, new TileCache(64)));
+    for await (const { value } of eachInRange(this.#reads, kindKey(SUPERSEDED_KIND), afterKind(SUPERSEDED_KIND))) {
+      for (const key of parseSuperseded(value)) {
+        getReferenced(this.#reads, key, "a tile of a settled map");
+        this.#progress("tiles of settled maps");
+      }
+    }
   }
 
   /** As many users as the newest record counts, each with a leaf. */

@@ -6,7 +6,6 @@ import type { MapView } from "../../shared/map/map-proof.ts";
 import { HASH_WORDS, sameHash, setHashWords } from "./fixed-hash.ts";
 import { LEAF_CONTENT_BYTES } from "./map-hashes.ts";
 import {
-  ageOfTile,
   checkTile,
   emptyTile,
   INNER,
@@ -14,7 +13,6 @@ import {
   LINK,
   NONE,
   parseLeaf,
-  settledTileKey,
   Tile,
   TILE_HEIGHT,
   tileKey,
@@ -36,25 +34,14 @@ export interface MapNode {
 export interface MapReader extends MapView<MapNode> {
   /** The leaf of an index, with the row that set it; undefined if it has none. */
   find(index: Hash): StoredLeaf | undefined;
-  /**
-   * The bytes of `encodeMapProof(proveMap(this, index))`, and the leaf that `find` gives, by one walk. `newest`: what the map
-   * of the newest epoch, in the same snapshot, gave for this index; the tile where that walk ended is not read again.
-   */
-  prove(index: Hash, newest?: ProvenPlace): ProvenPlace;
+  /** The bytes of `encodeMapProof(proveMap(this, index))`, and the leaf that `find` gives, by one walk. */
+  prove(index: Hash): ProvenPlace;
 }
 
 export interface ProvenPlace {
   readonly proof: Uint8Array;
   readonly leaf: StoredLeaf | undefined;
-  /** The tile where the walk ended. */
-  readonly tile: AgedTile;
 }
-
-/** A form of a tile is written once, so what has its hash has its age, too. */
-type AgedTile = Readonly<Pick<Tile, "depth" | "writtenIn" | "copiedIn">>;
-
-/** The stored form of the tile at a place, as it was at the epoch of a reader. `newest`: of the walk to the same index. */
-type ReadTile = (place: TilePlace, newest?: AgedTile) => Uint8Array;
 
 /**
  * The map of the newest epoch, whose root its epoch record has: its top from memory, the rest from `reads`, which must be
@@ -63,48 +50,34 @@ type ReadTile = (place: TilePlace, newest?: AgedTile) => Uint8Array;
 export function readMap(top: Top, root: Hash, reads: Reads, cache: TileCache): MapReader {
   const [first] = top;
   if (first === undefined) throw new RangeError("the top of the map has no first tile");
-  const expected = new Int32Array(HASH_WORDS);
-  setHashWords(expected, 0, root, 0);
-  checkTile(first, expected, 0);
-  return new TileReader(first, top, cache, (place) => getReferenced(reads, tileKey(place), "a tile of the map"));
+  return new TileReader(checkTile(first, wordsOf(root), 0), top, cache, reads);
 }
 
 /** The map at a settling epoch, whose root its epoch record has. */
 export function readSettledMap(epoch: number, root: Hash, reads: Reads, cache: TileCache): MapReader {
-  const read: ReadTile = (place, newest) => readTileAt(epoch, place, reads, newest);
-  const first = emptyTile();
-  // The form that the first tile had while the map was empty is not kept.
-  if (isZero(root)) return new TileReader(first, [], cache, read);
-  const expected = new Int32Array(HASH_WORDS);
-  setHashWords(expected, 0, root, 0);
-  const top = cache.find(expected, 0) ?? cache.lasting(first, expected, 0, read);
-  return new TileReader(top, [], cache, read);
+  const [expected, first] = [wordsOf(root), emptyTile()];
+  const top = isZero(root) ? first : (cache.find(expected, 0) ?? cache.lasting(first, epoch, expected, 0, reads));
+  return new TileReader(top, [], cache, reads);
 }
 
-/** The form a tile had at a settling epoch: the newest if it is old enough, else along the chain of kept ones. */
-function readTileAt(epoch: number, place: TilePlace, reads: Reads, newest: AgedTile | undefined): Uint8Array {
-  const kept = (copiedIn: number): Uint8Array =>
-    getReferenced(reads, settledTileKey(copiedIn, place), "a settled tile of the map");
-  let bytes =
-    newest?.depth === place.depth && newest.writtenIn > epoch
-      ? kept(newest.copiedIn)
-      : getReferenced(reads, tileKey(place), "a tile of the map");
-  for (let age = ageOfTile(bytes); age.writtenIn > epoch; age = ageOfTile(bytes)) bytes = kept(age.copiedIn);
-  return bytes;
+function wordsOf(hash: Hash): Int32Array {
+  const words = new Int32Array(HASH_WORDS);
+  setHashWords(words, 0, hash, 0);
+  return words;
 }
 
 class TileReader implements MapReader {
   readonly top: MapNode;
   readonly #known: Top;
   readonly #cache: TileCache;
-  readonly #read: ReadTile;
+  readonly #reads: Reads;
 
   /** `known`: the part of the map that need not be read. */
-  constructor(top: Tile, known: Top, cache: TileCache, read: ReadTile) {
+  constructor(top: Tile, known: Top, cache: TileCache, reads: Reads) {
     this.top = { tile: top, slot: 1 };
     this.#known = known;
     this.#cache = cache;
-    this.#read = read;
+    this.#reads = reads;
   }
 
   look(node: MapNode): ReturnType<MapReader["look"]> {
@@ -113,8 +86,7 @@ class TileReader implements MapReader {
     if (kind === LEAF) return { kind: "leaf", leaf: parseLeaf(tile.leafAt(slot)) };
     if (kind === INNER) return { kind: "inner", left: { tile, slot: 2 * slot }, right: { tile, slot: 2 * slot + 1 } };
     if (kind !== LINK) return { kind: "empty" };
-    const at = slot * HASH_WORDS;
-    const below = this.#inTop(tile, slot) ?? this.#cache.lasting(placeBelow(tile, slot), tile.hashes, at, this.#read);
+    const below = this.#inTop(tile, slot) ?? this.#cache.lasting(...tileBelow(tile, slot), this.#reads);
     return { kind: "inner", left: { tile: below, slot: 2 }, right: { tile: below, slot: 3 } };
   }
 
@@ -133,12 +105,12 @@ class TileReader implements MapReader {
     return leaf === undefined ? undefined : parseLeaf(leaf);
   }
 
-  prove(index: Hash, newest?: ProvenPlace): ProvenPlace {
+  prove(index: Hash): ProvenPlace {
     path.begin();
     let { tile, slot } = this.top;
     for (;;) {
       if (tile.kinds[slot] === LINK) {
-        tile = this.#passing(tile, slot, newest?.tile);
+        tile = this.#passing(tile, slot);
         slot = 1;
       }
       if (tile.kinds[slot] !== INNER) break;
@@ -147,20 +119,15 @@ class TileReader implements MapReader {
     }
     const own = tile.leafOf(slot, index);
     const foreign = own === undefined && tile.kinds[slot] === LEAF ? tile.leafAt(slot) : undefined;
-    const { depth, writtenIn, copiedIn } = tile;
     return {
       proof: path.end(own === undefined ? foreign : "own"),
       leaf: own === undefined ? undefined : parseLeaf(own),
-      tile: { depth, writtenIn, copiedIn },
     };
   }
 
   /** The tile below an edge slot, for a walk that needs no more of it once it has read the next. */
-  #passing(above: Tile, slot: number, newest?: AgedTile): Tile {
-    const at = slot * HASH_WORDS;
-    return (
-      this.#inTop(above, slot) ?? this.#cache.passing(placeBelow(above, slot), above.hashes, at, this.#read, newest)
-    );
+  #passing(above: Tile, slot: number): Tile {
+    return this.#inTop(above, slot) ?? this.#cache.passing(...tileBelow(above, slot), this.#reads);
   }
 
   /** The tile below an edge slot if it is one of the top and in memory. */
@@ -172,8 +139,10 @@ class TileReader implements MapReader {
   }
 }
 
-function placeBelow(above: Tile, slot: number): TilePlace {
-  return { prefix: above.childPrefix(slot), depth: above.depth + TILE_HEIGHT };
+/** Place, epoch and hash of the tile below an edge slot. */
+function tileBelow(above: Tile, slot: number): [place: TilePlace, epoch: number, hashes: Int32Array, at: number] {
+  const place = { prefix: above.childPrefix(slot), depth: above.depth + TILE_HEIGHT };
+  return [place, above.epochBelow(slot), above.hashes, slot * HASH_WORDS];
 }
 
 /** A proof in the making, in the form of `encodeMapProof`. Used by one walk at a time: each runs to its end. */
@@ -253,12 +222,12 @@ export class TileCache {
     return tile;
   }
 
-  /** The tile at `place`, which has the hash at `at` in `hashes`. A deep one holds until others are read. */
-  passing(place: TilePlace, hashes: Int32Array, at: number, read: ReadTile, newest?: AgedTile): Tile {
-    if (place.depth < TOP_DEPTH) return this.lasting(place, hashes, at, read);
+  /** The tile that `epoch` wrote at `place`, which has the hash at `at` in `hashes`. A deep one holds until others are read. */
+  passing(place: TilePlace, epoch: number, hashes: Int32Array, at: number, reads: Reads): Tile {
+    if (place.depth < TOP_DEPTH) return this.lasting(place, epoch, hashes, at, reads);
     const remembered = this.#findDeep(place.depth, hashes, at);
     if (remembered !== undefined) return remembered;
-    const bytes = read(place, newest);
+    const bytes = readForm(reads, epoch, place);
     const tile = (this.#deep[this.#nextDeep] ??= new Tile(place.prefix, place.depth));
     this.#nextDeep = (this.#nextDeep + 1) % DEEP_TILES;
     // Should the bytes be damaged, nobody finds what they leave of the tile that was here.
@@ -267,8 +236,8 @@ export class TileCache {
   }
 
   /** The same for a tile that the caller may keep, which is read now. */
-  lasting(place: TilePlace, hashes: Int32Array, at: number, read: ReadTile): Tile {
-    const tile = checkTile(parseTile(place, read(place)), hashes, at);
+  lasting(place: TilePlace, epoch: number, hashes: Int32Array, at: number, reads: Reads): Tile {
+    const tile = checkTile(parseTile(place, readForm(reads, epoch, place)), hashes, at);
     if (place.depth < TOP_DEPTH) this.#keep(keyOf(hashes, at), tile);
     return tile;
   }
@@ -286,6 +255,10 @@ export class TileCache {
     this.#old = this.#young;
     this.#young = new Map();
   }
+}
+
+function readForm(reads: Reads, epoch: number, place: TilePlace): Uint8Array {
+  return getReferenced(reads, tileKey(epoch, place), "a tile of the map");
 }
 
 /** One word of a hash: two tiles may share it, so the whole is compared where it matters. */

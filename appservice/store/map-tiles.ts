@@ -2,6 +2,9 @@
  * The map on disk: tiles of six levels. A tile holds the nodes below one inner node (the first tile: below the root) in
  * pre-order, one byte each; a leaf adds its 80 bytes, a node on the lower edge with children the hash of the tile below.
  * Inner hashes are not stored: they are recomputed and compared with the tile above, so that no flipped bit survives.
+ *
+ * A stored form never changes: what an epoch changes it writes as another one, under its own number, which the tile above
+ * has beside the hash. So the map of an earlier epoch is found from its first tile, for as long as its forms are kept.
  */
 import type { Hash } from "../../shared/crypto/hash.ts";
 import { bitAt } from "../../shared/map/map-proof.ts";
@@ -62,20 +65,17 @@ export function sameIndex(leaf: Uint8Array, index: Uint8Array): boolean {
 
 // ----------------------------------------------------------------------------------------------------------------- tile
 
-/**
- * A tile in memory, with all its hashes. `writtenIn` is the epoch whose commit wrote the stored form, `copiedIn` the
- * newest one whose commit kept the form before it for a settling epoch; 0: none.
- */
+/** A tile in memory, with all its hashes. */
 export class Tile {
   prefix: Uint8Array;
   depth: number;
   readonly kinds: Uint8Array;
   readonly hashes: Int32Array;
   readonly leaves: (Uint8Array | undefined)[];
-  writtenIn = 0;
-  copiedIn = 0;
-  /** The stored form, where it is at hand. Kept by the writer. */
-  stored: Uint8Array | undefined;
+  /** For each slot on the edge with a tile below it the epoch that wrote that one: see `epochBelow`. */
+  readonly #epochs: Float64Array;
+  /** The epoch that wrote the stored form; undefined where there is none yet. Kept by the writer. */
+  writtenIn: number | undefined;
 
   /** `prefix`: 32 bytes of which the first `depth` bits count. `like`: what the tile holds. */
   constructor(prefix: Uint8Array, depth: number, like?: Tile) {
@@ -84,11 +84,20 @@ export class Tile {
     this.kinds = like === undefined ? new Uint8Array(SLOTS) : like.kinds.slice();
     this.hashes = like === undefined ? new Int32Array(SLOTS * HASH_WORDS) : like.hashes.slice();
     this.leaves = like === undefined ? [] : like.leaves.slice();
+    this.#epochs = like === undefined ? new Float64Array(EDGE) : like.#epochs.slice();
   }
 
-  /** The same, to go on changing by itself; its leaves never change. */
-  copy(): Tile {
-    return new Tile(this.prefix, this.depth, this);
+  /** The same, to go on changing by itself; its leaves never change. `into`: a tile nobody uses. */
+  copy(into?: Tile): Tile {
+    if (into === undefined) return new Tile(this.prefix, this.depth, this);
+    into.prefix = this.prefix;
+    into.depth = this.depth;
+    into.kinds.set(this.kinds);
+    into.hashes.set(this.hashes);
+    into.#epochs.set(this.#epochs);
+    into.leaves.length = 0;
+    this.leaves.forEach((leaf, slot) => (into.leaves[slot] = leaf));
+    return into;
   }
 
   /** Where the walk towards an index ends in this tile: at a slot that is no inner node. */
@@ -127,9 +136,11 @@ export class Tile {
     for (let i = slot * HASH_WORDS; i < (slot + 1) * HASH_WORDS; i++) this.hashes[i] = 0;
   }
 
-  setLink(slot: number, hashes: Int32Array, at: number): void {
+  /** `epoch`: the one that wrote the tile below. */
+  setLink(slot: number, hashes: Int32Array, at: number, epoch: number): void {
     this.kinds[slot] = LINK;
     this.leaves[slot] = undefined;
+    this.#epochs[slot - EDGE] = epoch;
     for (let i = 0; i < HASH_WORDS; i++) this.hashes[slot * HASH_WORDS + i] = hashes[at + i] as number;
   }
 
@@ -141,6 +152,15 @@ export class Tile {
     const below = 2 * slot + bitAt(leaf, this.depthOf(slot));
     this.setNone(below ^ 1);
     this.setLeaf(below, leaf);
+  }
+
+  /** The epoch that wrote the tile below a slot on the edge. In the top only saved tiles say so of those in the top. */
+  epochBelow(slot: number): number {
+    return this.#epochs[slot - EDGE] as number;
+  }
+
+  setEpochBelow(slot: number, epoch: number): void {
+    this.#epochs[slot - EDGE] = epoch;
   }
 
   hashAt(slot: number): Hash {
@@ -168,14 +188,6 @@ export function emptyTile(): Tile {
   return new Tile(new Uint8Array(32), 0);
 }
 
-/** The prefix of length `depth` of an index, further bits zero. */
-export function prefixOf(index: Hash, depth: number): Uint8Array {
-  const prefix = new Uint8Array(32);
-  prefix.set(index.subarray(0, depth >> 3));
-  if ((depth & 7) !== 0) prefix[depth >> 3] = (index[depth >> 3] ?? 0) & (0xff << (8 - (depth & 7)));
-  return prefix;
-}
-
 // ----------------------------------------------------------------------------------------------------------------- keys
 
 /** Where a tile stands in the map: the first `depth` bits of the 32 bytes of `prefix`. */
@@ -184,52 +196,37 @@ export interface TilePlace {
   readonly depth: number;
 }
 
-const TILE_KIND = "t".charCodeAt(0);
+export const TILE_KIND: string = "t";
+const TILE_KIND_BYTE = TILE_KIND.charCodeAt(0);
 
-/** Prefix first, so that the tiles of one path are neighbours on disk; six bytes of it unless the tile is deeper. */
-export function tileKey({ prefix, depth }: TilePlace): Buffer {
+/**
+ * The key of the form that an epoch wrote: that epoch first, so that what it writes lies together behind all that was written
+ * before, which LevelDB moves instead of writing it again and again. Six bytes of the prefix unless the tile is deeper.
+ */
+export function tileKey(epoch: number, { prefix, depth }: TilePlace): Buffer {
   const length = depth <= 48 ? 6 : 32;
-  const key = Buffer.allocUnsafe(length + 2);
-  key[0] = TILE_KIND;
-  for (let i = 0; i < length; i++) key[i + 1] = prefix[i] as number;
-  key[length + 1] = depth;
+  const key = Buffer.allocUnsafe(length + 10);
+  key[0] = TILE_KIND_BYTE;
+  writeU64(key, 1, epoch);
+  const whole = depth >> 3;
+  for (let i = 0; i < length; i++) key[i + 9] = i < whole ? (prefix[i] as number) : 0;
+  if (whole < length) key[whole + 9] = (prefix[whole] as number) & (0xff00 >> (depth & 7));
+  key[length + 9] = depth;
   return key;
 }
 
-/** The place of a tile as a name in memory. */
-export function tileName(tile: TilePlace): string {
-  return tileKey(tile).toString("latin1");
-}
-
-/**
- * Where the form that a tile had at a settling epoch is kept, by the epoch that overwrote it: so what one epoch keeps lies
- * together behind all that was kept before, which LevelDB moves instead of writing it again and again.
- */
-export function settledTileKey(copiedIn: number, tile: TilePlace): Uint8Array {
-  const key = tileKey(tile);
-  const settled = Buffer.allocUnsafe(8 + key.length);
-  settled[0] = SETTLED_TILE_KIND;
-  writeU64(settled, 1, copiedIn);
-  settled.set(key.subarray(1), 9);
-  return settled;
-}
-export const SETTLED_TILE_KIND: number = "s".charCodeAt(0);
-
 // ------------------------------------------------------------------------------------------------------------- encoding
 
-export const HEADER_BYTES = 16;
-/** What a node on the edge with children adds: the hash of the tile below. */
-export const LINK_BYTES: number = 4 * HASH_WORDS;
+/** What a node on the edge with children adds: the hash of the tile below, and the epoch that wrote it. */
+export const LINK_BYTES: number = 4 * HASH_WORDS + 8;
 /** Longest stored form: every slot on the edge a leaf. */
-const MAX_TILE_BYTES: number = HEADER_BYTES + SLOTS + EDGE * LEAF_BYTES;
+const MAX_TILE_BYTES: number = SLOTS + EDGE * LEAF_BYTES;
 /** Written by one call at a time. */
 const scratch = Buffer.alloc(MAX_TILE_BYTES);
 
-/** `u64 written in || u64 copied in || nodes in pre-order`. */
+/** The nodes in pre-order. */
 export function encodeTile(tile: Tile): Uint8Array {
-  writeU64(scratch, 0, tile.writtenIn);
-  writeU64(scratch, 8, tile.copiedIn);
-  return Buffer.from(scratch.subarray(0, encodeNode(tile, 1, HEADER_BYTES)));
+  return Buffer.from(scratch.subarray(0, encodeNode(tile, 1, 0)));
 }
 
 function encodeNode(tile: Tile, slot: number, start: number): number {
@@ -243,27 +240,50 @@ function encodeNode(tile: Tile, slot: number, start: number): number {
   }
   if (kind === NONE) return at;
   putHashBytes(scratch, at, tile.hashes, slot * HASH_WORDS);
+  writeU64(scratch, at + 4 * HASH_WORDS, tile.epochBelow(slot));
   return at + LINK_BYTES;
 }
 
-/** When the stored form of a tile was written, and where its earlier form is. */
-export function ageOfTile(bytes: Uint8Array): { readonly writtenIn: number; readonly copiedIn: number } {
-  if (bytes.length < HEADER_BYTES) throw new IntegrityError("a tile of the map can't be read");
-  return { writtenIn: readU64(bytes, 0), copiedIn: readU64(bytes, 8) };
+/** The epoch that a link in the stored form of a tile says wrote the tile below. */
+export function epochInStored(bytes: Uint8Array, linkAt: number): number {
+  return readU64(bytes, linkAt + 4 * HASH_WORDS);
 }
 
-/** The leaf of an index in the stored form of a tile, whose hashes are not looked at; undefined if it is not there. */
-export function leafInStored(bytes: Uint8Array, index: Hash): StoredLeaf | undefined {
-  for (let at = HEADER_BYTES; at < bytes.length; at++) {
-    const kind = bytes[at];
-    if (kind === LINK) at += LINK_BYTES;
-    if (kind !== LEAF) continue;
-    if (at + LEAF_BYTES >= bytes.length) break;
-    const leaf = new Uint8Array(bytes.buffer, bytes.byteOffset + at + 1, LEAF_BYTES);
-    if (sameIndex(leaf, index)) return parseLeaf(leaf);
-    at += LEAF_BYTES;
+/**
+ * Where the walk towards an index ends in the stored form of a tile of some depth, whose hashes are not looked at: its leaf,
+ * or the epoch that wrote the tile below; undefined where the map ends without it. Throws `IntegrityError` where the bytes
+ * can't be a tile.
+ */
+export function findInStored(bytes: Uint8Array, depth: number, index: Hash): StoredLeaf | number | undefined {
+  let at = 0;
+  for (let bit = depth; bytes[at] === INNER && bit < depth + TILE_HEIGHT; bit++) {
+    at += 1;
+    if (bitAt(index, bit) === 1) at = afterNode(bytes, at);
   }
-  return undefined;
+  const kind = bytes[at];
+  if (kind === NONE) return undefined;
+  if (kind === LINK && at + LINK_BYTES < bytes.length) return epochInStored(bytes, at + 1);
+  if (kind !== LEAF || at + LEAF_BYTES >= bytes.length) throw unreadable();
+  const leaf = new Uint8Array(bytes.buffer, bytes.byteOffset + at + 1, LEAF_BYTES);
+  return sameIndex(leaf, index) ? parseLeaf(leaf) : undefined;
+}
+
+/** Where the node that begins at `start` ends, with all below it. */
+function afterNode(bytes: Uint8Array, start: number): number {
+  let at = start;
+  for (let nodes = 1; nodes > 0; nodes--) {
+    const kind = bytes[at];
+    if (kind === INNER) nodes += 2;
+    else if (kind === LEAF) at += LEAF_BYTES;
+    else if (kind === LINK) at += LINK_BYTES;
+    else if (kind !== NONE) throw unreadable();
+    at += 1;
+  }
+  return at;
+}
+
+function unreadable(): IntegrityError {
+  return new IntegrityError("a tile of the map can't be read");
 }
 
 /**
@@ -271,10 +291,7 @@ export function leafInStored(bytes: Uint8Array, index: Hash): StoredLeaf | undef
  * `unhashed`. Throws `IntegrityError` where the bytes can't be a tile.
  */
 export function readTile(tile: Tile, bytes: Uint8Array, unhashed: number[]): void {
-  const { writtenIn, copiedIn } = ageOfTile(bytes);
-  tile.writtenIn = writtenIn;
-  tile.copiedIn = copiedIn;
-  const end = readNode(tile, 1, bytes, HEADER_BYTES, unhashed);
+  const end = readNode(tile, 1, bytes, 0, unhashed);
   if (end !== bytes.length) throw new IntegrityError("a tile has bytes left over");
 }
 
@@ -288,6 +305,7 @@ function readNode(tile: Tile, slot: number, bytes: Uint8Array, start: number, un
   if (kind === LINK && isEdge(slot) && at + LINK_BYTES <= bytes.length) {
     tile.kinds[slot] = LINK;
     setHashWords(tile.hashes, slot * HASH_WORDS, bytes, at);
+    tile.setEpochBelow(slot, epochInStored(bytes, at));
     return at + LINK_BYTES;
   }
   unhashed.push(slot);
@@ -295,7 +313,7 @@ function readNode(tile: Tile, slot: number, bytes: Uint8Array, start: number, un
     tile.setLeaf(slot, new Uint8Array(bytes.buffer, bytes.byteOffset + at, LEAF_BYTES));
     return at + LEAF_BYTES;
   }
-  if (kind !== INNER || isEdge(slot)) throw new IntegrityError("a tile of the map can't be read");
+  if (kind !== INNER || isEdge(slot)) throw unreadable();
   tile.kinds[slot] = INNER;
   return readNode(tile, 2 * slot + 1, bytes, readNode(tile, 2 * slot, bytes, at, unhashed), unhashed);
 }

@@ -4,7 +4,7 @@
  */
 import type { Hash } from "../../shared/crypto/hash.ts";
 import { hashBytes, HASH_WORDS } from "./fixed-hash.ts";
-import { EDGE, LEAF, LEAF_BYTES, NONE, SLOTS, Tile, TILE_HEIGHT, TOP_DEPTH } from "./map-tiles.ts";
+import { EDGE, LEAF, LEAF_BYTES, LINK, NONE, SLOTS, Tile, TILE_HEIGHT, TOP_DEPTH } from "./map-tiles.ts";
 import type { TilePlace } from "./map-tiles.ts";
 
 /** Tiles by number; undefined where there is none. A tile in it never changes: the next top has others in their places. */
@@ -20,7 +20,15 @@ export interface TopChanges {
   readonly hashes: Int32Array;
   /** For each slot with a leaf, that leaf. */
   readonly leaves: Uint8Array;
+  /** For each slot with a tile below it that is not of the top, the epoch that wrote that one. */
+  readonly epochs: Float64Array;
 }
+
+/**
+ * For each place right below the top, by the first bits of its indices, the epoch that wrote the tile there, if there is one.
+ * Threads share it without waiting for each other: what another one than the writer's sees may be too old, or too new.
+ */
+export type EpochsBelowTop = Float64Array<SharedArrayBuffer>;
 
 /** Numbers of the tiles at each depth begin here: 0, 1, 65. */
 function firstAt(depth: number): number {
@@ -58,18 +66,18 @@ function tileOf(number: number): Tile {
  */
 export function changeTop(
   top: Top,
-  { tiles, slots, hashes, leaves }: TopChanges,
+  { tiles, slots, hashes, leaves, epochs }: TopChanges,
   spare: Tile[] = [],
   replaced: Tile[] = [],
 ): Top {
   const changed = top.slice();
-  let [at, leafAt] = [0, 0];
+  let [at, leafAt, epochAt] = [0, 0, 0];
   for (let i = 0; i < tiles.length; i += 2) {
     const number = tiles[i] as number;
     const before = top[number];
     let tile = changed[number];
     if (tile === undefined || tile === before) {
-      tile = before === undefined ? tileOf(number) : copyOf(before, spare.pop());
+      tile = before === undefined ? tileOf(number) : before.copy(spare.pop());
       changed[number] = tile;
       if (before !== undefined) replaced.push(before);
     }
@@ -82,6 +90,7 @@ export function changeTop(
         tile.leaves[slot] = leaves.slice(leafAt, leafAt + LEAF_BYTES);
         leafAt += LEAF_BYTES;
       } else if (tile.leaves[slot] !== undefined) tile.leaves[slot] = undefined;
+      if (leadsOut(tile, slot)) tile.setEpochBelow(slot, epochs[epochAt++] as number);
     }
   }
   return changed;
@@ -97,15 +106,9 @@ export function rootInChanges({ tiles, slots, hashes }: TopChanges): Hash | unde
   return undefined;
 }
 
-function copyOf(tile: Tile, spare: Tile | undefined): Tile {
-  if (spare === undefined) return tile.copy();
-  spare.prefix = tile.prefix;
-  spare.depth = tile.depth;
-  spare.kinds.set(tile.kinds);
-  spare.hashes.set(tile.hashes);
-  spare.leaves.length = 0;
-  tile.leaves.forEach((leaf, slot) => (spare.leaves[slot] = leaf));
-  return spare;
+/** Whether a slot has a tile below it that is not of the top. */
+export function leadsOut(tile: Tile, slot: number): boolean {
+  return tile.kinds[slot] === LINK && tile.depth + TILE_HEIGHT === TOP_DEPTH;
 }
 
 /** Replaced tiles that are waited for, about 5 kB each; more are left to the collector. */
@@ -165,6 +168,7 @@ export class TopPacker {
   #slots = new Uint8Array(2 * SLOTS);
   #hashes = new Int32Array(SLOTS * HASH_WORDS);
   readonly #leaves: Uint8Array[] = [];
+  readonly #epochs: number[] = [];
 
   /** Adds slots of a tile, the uppermost first. */
   add(tile: Tile, slots: readonly number[]): void {
@@ -189,10 +193,12 @@ export class TopPacker {
       slots: this.#slots.slice(0, 2 * this.#count),
       hashes: this.#hashes.slice(0, HASH_WORDS * this.#count),
       leaves: new Uint8Array(Buffer.concat(this.#leaves)),
+      epochs: Float64Array.from(this.#epochs),
     };
     this.#tiles.length = 0;
     this.#count = 0;
     this.#leaves.length = 0;
+    this.#epochs.length = 0;
     return changes;
   }
 
@@ -204,6 +210,7 @@ export class TopPacker {
     const [from, to] = [slot * HASH_WORDS, at * HASH_WORDS];
     for (let word = 0; word < HASH_WORDS; word++) this.#hashes[to + word] = tile.hashes[from + word] as number;
     if (kind === LEAF) this.#leaves.push(tile.leafAt(slot));
+    if (leadsOut(tile, slot)) this.#epochs.push(tile.epochBelow(slot));
   }
 
   #grow(): void {

@@ -1,41 +1,38 @@
 /** Writes the map: the changes of one epoch into its tiles, and the tiles into the commit of the epoch. */
 import type { Hash } from "../../shared/crypto/hash.ts";
-import { HASH_WORDS, sameHash, setHashWords } from "./fixed-hash.ts";
+import { HASH_WORDS, setHashWords } from "./fixed-hash.ts";
 import {
-  ageOfTile,
   checkTile,
   EDGE,
   emptyTile,
   encodeLeaf,
   encodeTile,
+  findInStored,
   INNER,
   isEdge,
   LEAF,
-  leafInStored,
   LINK,
   NONE,
   parseLeaf,
-  readTile,
-  settledTileKey,
   SLOTS,
   Tile,
   tileKey,
-  tileName,
   TILE_HEIGHT,
   TOP_DEPTH,
 } from "./map-tiles.ts";
 import type { StoredLeaf, TilePlace } from "./map-tiles.ts";
-import { bitsOf, numberBelow, TopPacker, topNumber } from "./map-top.ts";
-import type { Top, TopChanges } from "./map-top.ts";
+import { bitsOf, leadsOut, numberBelow, TopPacker, topNumber } from "./map-top.ts";
+import type { EpochsBelowTop, Top, TopChanges } from "./map-top.ts";
 import { BatchProver } from "./batch-prover.ts";
 import type { ProvenTile } from "./batch-prover.ts";
-import { numberKey, numbersOfKey, TOP_KEY, topEditsKey } from "./records.ts";
+import { numberKey, numbersOfKey, supersededKey, TOP_KEY, topEditsKey } from "./records.ts";
 import { eachInRange } from "./level-store.ts";
 import { getReferenced, IntegrityError } from "./store.ts";
 import type { KeyValue, Reads } from "./store.ts";
+import { encodeSuperseded } from "./superseded-tiles.ts";
 import { parseTile, readInto, TileChecks, TileHashes } from "./tile-hashes.ts";
 import { checkTopEdits, encodeTopEdits, parseTopEdits } from "./top-edits.ts";
-import type { ChangedLink } from "./top-edits.ts";
+import type { ChangedLink, TopLink } from "./top-edits.ts";
 
 /** The top is saved after this many changed leaves, or epochs: what a restart replays, against what is written. */
 const SAVE_TOP_AFTER = 65_536;
@@ -49,7 +46,10 @@ const MAX_SPARE = 64;
 /** Leaves for which tiles are changed together: enough to hash four nodes at once, and few enough for the cache. */
 const TOGETHER = 32;
 
-/** When an epoch is written, and the newest settling epoch before it, whose tiles are kept. */
+/** In place of the epoch that wrote a tile: that tile is written before the one above it is. */
+const NOT_WRITTEN = NaN;
+
+/** When an epoch is written, and the newest settling epoch before it, whose tiles are kept; -1: there is none. */
 export interface WriteTime {
   readonly epoch: number;
   readonly isSettling: boolean;
@@ -76,12 +76,14 @@ export class MapWriter {
   /** All tiles above TOP_DEPTH, by number: at most 4,161. */
   readonly #top: (Tile | undefined)[] = [];
   /**
-   * Stored forms of deeper tiles, found to be those that the map has: what is read when a change comes in is needed again
-   * when it is merged, and then forgotten. Two generations: so is what was not used while the younger one filled, for its
-   * change was refused.
+   * Stored forms of deeper tiles, those that the map has: what is read when a change comes in is needed again when it is
+   * merged, and then forgotten. Two generations: so is what was not used while the younger one filled, for its change was
+   * refused.
    */
   #young = new Map<string | number, Uint8Array>();
   #old = new Map<string | number, Uint8Array>();
+  /** For who reads ahead. */
+  readonly epochsBelowTop: EpochsBelowTop = new Float64Array(new SharedArrayBuffer(8 * 2 ** TOP_DEPTH));
   /** Tiles that nobody uses. */
   readonly #spare: Tile[] = [];
   /** Both empty but while a group of tiles is changed. */
@@ -103,7 +105,7 @@ export class MapWriter {
   /** What a new database holds: an empty first tile, saved at epoch 0. */
   static create(): readonly KeyValue[] {
     const first = emptyTile();
-    return [{ key: tileKey(first), value: encodeTile(first) }, savedAt(0)];
+    return [{ key: tileKey(0, first), value: encodeTile(first) }, savedAt(0)];
   }
 
   /**
@@ -134,59 +136,33 @@ export class MapWriter {
   /** The leaf of an index after the newest epoch built. */
   find(index: Hash): StoredLeaf | undefined {
     const [tile, slot] = this.#lastInTop(index);
-    if (tile.kinds[slot] === LINK) return this.#findBelow(tile, slot, index);
-    const leaf = tile.leafOf(slot, index);
-    return leaf === undefined ? undefined : parseLeaf(leaf);
-  }
-
-  #findBelow(above: Tile, slot: number, index: Hash): StoredLeaf | undefined {
-    const stored = this.#loaded(nameBelow(above, slot)) ?? this.#readBelow(above, slot);
-    const leaf = leafInStored(stored, index);
-    if (leaf !== undefined) return leaf;
-    const tile = this.#unused(above, slot);
-    readTile(tile, stored, []);
-    const below = tile.slotOf(index);
-    const found = tile.kinds[below] === LINK ? this.#findBelow(tile, below, index) : undefined;
-    this.#reuse(tile);
+    if (tile.kinds[slot] !== LINK) {
+      const leaf = tile.leafOf(slot, index);
+      return leaf === undefined ? undefined : parseLeaf(leaf);
+    }
+    let found: ReturnType<typeof findInStored> = tile.epochBelow(slot);
+    for (let depth = TOP_DEPTH; typeof found === "number"; depth += TILE_HEIGHT) {
+      found = findInStored(this.#formOf(found, { prefix: index, depth }), depth, index);
+    }
     return found;
   }
 
   /**
-   * Takes the stored forms of tiles below the top on the way to indices, the uppermost first, except for those that have
-   * changed since they were read.
+   * Takes stored forms of tiles below the top on the way to indices, the uppermost first, except for those that are no longer
+   * the newest. Their hashes are checked when they are changed. Throws `IntegrityError` where one can't be read.
    */
-  load(forms: readonly { readonly index: Hash; readonly stored: readonly Uint8Array[] }[]): void {
+  load(paths: readonly ReadPath[]): void {
     this.#forgetOldest();
-    this.#loadBelow(
-      forms.map(({ index, stored }) => {
-        const [above, slot] = this.#lastInTop(index);
-        return { index, stored, above, slot };
-      }),
-    );
-  }
-
-  #loadBelow(paths: readonly ReadPath[]): void {
-    // Of its own: what can't be read may end this half way.
-    const hashes = new TileHashes();
-    const read = paths.flatMap(({ index, stored: [form, ...deeper], above, slot }) => {
-      if (form === undefined || above.kinds[slot] !== LINK || this.#loaded(nameBelow(above, slot)) !== undefined)
-        return [];
-      const tile = this.#unused(above, slot);
-      readInto(tile, form, hashes);
-      return [{ index, above, slot, tile, form, deeper }];
-    });
-    hashes.compute();
-    const current = read.filter(({ above, slot, tile }) =>
-      sameHash(tile.hashes, HASH_WORDS, above.hashes, slot * HASH_WORDS),
-    );
-    for (const { above, slot, form } of current) this.#young.set(nameBelow(above, slot), form);
-    const further = current.filter(({ deeper }) => deeper.length > 0);
-    if (further.length > 0) {
-      this.#loadBelow(
-        further.map(({ index, tile, deeper }) => ({ index, stored: deeper, above: tile, slot: tile.slotOf(index) })),
-      );
+    for (const { index, forms } of paths) {
+      const [tile, slot] = this.#lastInTop(index);
+      let newest: ReturnType<typeof findInStored> = leadsOut(tile, slot) ? tile.epochBelow(slot) : undefined;
+      for (const [i, { writtenIn, bytes }] of forms.entries()) {
+        const depth = TOP_DEPTH + i * TILE_HEIGHT;
+        if (writtenIn !== newest) break;
+        this.#young.set(nameOf({ prefix: index, depth }), bytes);
+        newest = i + 1 < forms.length ? findInStored(bytes, depth, index) : undefined;
+      }
     }
-    for (const { tile } of read) this.#reuse(tile);
   }
 
   /** Where the walk towards an index leaves the top, or ends before: the tile and the slot. */
@@ -211,6 +187,9 @@ export class MapWriter {
     const isMuch = this.#changedSinceSave >= SAVE_TOP_AFTER || this.#editedSinceSave.length >= SAVE_TOP_AFTER_EPOCHS;
     if (time.isSettling || isMuch) this.#saveTop(update);
     else if (leaves.length > 0) this.#saveEdits(update);
+    if (update.superseded.length > 0) {
+      update.puts.push({ key: supersededKey(time.epoch), value: encodeSuperseded(update.superseded) });
+    }
     this.#forgetOldest();
     return {
       root: this.#first().hashAt(1),
@@ -246,8 +225,9 @@ export class MapWriter {
   #open(tiles: readonly ChangedTile[], leaves: readonly Uint8Array[]): void {
     for (const { tile, isNew, above } of tiles) {
       if (isNew || above === undefined || tile.depth < TOP_DEPTH) continue;
-      tile.stored = this.#loaded(nameBelow(above.tile, above.slot)) ?? this.#storedBelow(above.tile, above.slot);
-      readInto(tile, tile.stored, this.#hashes);
+      const epoch = above.tile.epochBelow(above.slot);
+      readInto(tile, this.#formOf(epoch, tile), this.#hashes);
+      tile.writtenIn = epoch;
     }
     this.#hashes.compute();
     for (const { tile, isNew, above, start, end } of tiles) {
@@ -284,14 +264,14 @@ export class MapWriter {
     const isNew = tile.kinds[slot] !== LINK;
     const isTop = tile.depth + TILE_HEIGHT < TOP_DEPTH;
     const child = isNew ? this.#makeBelow(tile, slot) : isTop ? this.#topBelow(tile, slot) : this.#unused(tile, slot);
-    if (isNew) tile.setLink(slot, child.hashes, HASH_WORDS);
+    if (isNew) tile.setLink(slot, child.hashes, HASH_WORDS, NOT_WRITTEN);
     return changedTile(child, { isNew, above: { tile, slot }, start, end: start + 1 });
   }
 
   /** What becomes of a tile whose hashes are there. */
   #finish({ tile, above, slots, below }: ChangedTile, update: Update): void {
     for (const child of below) this.#leave(child, update);
-    above?.tile.setLink(above.slot, tile.hashes, HASH_WORDS);
+    above?.tile.setLink(above.slot, tile.hashes, HASH_WORDS, update.time.epoch);
     if (tile.depth >= TOP_DEPTH) this.#checks.addStored(tile, slots, this.#write(tile, update));
     else {
       this.#checks.addSlots(tile, slots);
@@ -304,9 +284,12 @@ export class MapWriter {
   #leave({ tile, above }: ChangedTile, update: Update): void {
     if (above === undefined) return;
     checkTile(tile, above.tile.hashes, above.slot * HASH_WORDS);
-    if (tile.depth === TOP_DEPTH) update.links.push({ prefix: tile.prefix, above: above.tile, slot: above.slot });
     if (tile.depth < TOP_DEPTH) return;
-    const name = nameBelow(above.tile, above.slot);
+    if (tile.depth === TOP_DEPTH) {
+      update.links.push({ prefix: tile.prefix, above: above.tile, slot: above.slot });
+      this.epochsBelowTop[bitsOf(tile.prefix, TOP_DEPTH)] = update.time.epoch;
+    }
+    const name = nameOf(tile);
     this.#young.delete(name);
     this.#old.delete(name);
     this.#reuse(tile);
@@ -333,6 +316,7 @@ export class MapWriter {
     const tile = this.#spare.pop() ?? new Tile(prefix, depth);
     tile.prefix = prefix;
     tile.depth = depth;
+    tile.writtenIn = undefined;
     return tile;
   }
 
@@ -340,27 +324,14 @@ export class MapWriter {
     if (this.#spare.length < MAX_SPARE) this.#spare.push(tile);
   }
 
-  /** The stored form of a deeper tile, if it is remembered. */
-  #loaded(name: string | number): Uint8Array | undefined {
+  /** The form of a deeper tile that `epoch` wrote, which is the newest. */
+  #formOf(epoch: number, place: TilePlace): Uint8Array {
+    const name = nameOf(place);
     const young = this.#young.get(name);
     if (young !== undefined) return young;
-    const old = this.#old.get(name);
-    if (old !== undefined) this.#young.set(name, old);
-    return old;
-  }
-
-  /** The stored form of a deeper tile, read and remembered. */
-  #readBelow(above: Tile, slot: number): Uint8Array {
-    const stored = this.#storedBelow(above, slot);
-    const tile = this.#unused(above, slot);
-    checkTile(parseTile(tile, stored, tile), above.hashes, slot * HASH_WORDS);
-    this.#reuse(tile);
-    this.#young.set(nameBelow(above, slot), stored);
-    return stored;
-  }
-
-  #storedBelow(above: Tile, slot: number): Uint8Array {
-    return getReferenced(this.#reads, tileKey(childPlace(above, slot)), "a tile of the map");
+    const form = this.#old.get(name) ?? getReferenced(this.#reads, tileKey(epoch, place), "a tile of the map");
+    this.#young.set(name, form);
+    return form;
   }
 
   /** Begins a generation if one is full. */
@@ -370,30 +341,24 @@ export class MapWriter {
     this.#young = new Map();
   }
 
-  /** Adds a tile to the commit and returns its new form; the old one first moves to the settling epoch that still needs it. */
-  #write(tile: Tile, { time, puts }: Update): Uint8Array {
-    const key = tileKey(tile);
-    const stored = tile.writtenIn <= time.settledBefore ? this.#storedForm(tile, key) : undefined;
-    if (stored !== undefined) {
-      if (ageOfTile(stored).writtenIn !== tile.writtenIn) throw new IntegrityError("a tile is of another epoch");
-      puts.push({ key: settledTileKey(time.epoch, tile), value: stored });
-      tile.copiedIn = time.epoch;
-    }
-    tile.writtenIn = time.epoch;
-    tile.stored = undefined;
+  /** Adds a tile to the commit and returns its new form. */
+  #write(tile: Tile, update: Update): Uint8Array {
+    const { epoch } = update.time;
+    update.supersede(tile);
+    tile.writtenIn = epoch;
     const value = encodeTile(tile);
-    puts.push({ key, value });
+    update.puts.push({ key: tileKey(epoch, tile), value });
     return value;
   }
 
-  /** The form of a tile on disk; undefined if it is new. Only what epoch 0 wrote looks as if nothing had. */
-  #storedForm(tile: Tile, key: Uint8Array): Uint8Array | undefined {
-    if (tile.stored !== undefined) return tile.stored;
-    return tile.writtenIn === 0 ? this.#reads.get(key) : getReferenced(this.#reads, key, "a tile of the map");
-  }
-
+  /** Those above after those below, whose epochs they have; the first with each save, so that it is found by that epoch. */
   #saveTop(update: Update): void {
-    for (const tile of this.#unsaved) {
+    this.#unsaved.add(this.#first());
+    for (const tile of [...this.#unsaved].sort((a, b) => b.depth - a.depth)) {
+      for (const slot of EVERY_SLOT) {
+        if (tile.kinds[slot] !== LINK || leadsOut(tile, slot)) continue;
+        tile.setEpochBelow(slot, this.#topBelow(tile, slot).writtenIn ?? NOT_WRITTEN);
+      }
       const leaves = EVERY_SLOT.filter((slot) => tile.kinds[slot] === LEAF);
       this.#checks.addStored(tile, leaves, this.#write(tile, update));
     }
@@ -416,30 +381,43 @@ export class MapWriter {
   /** Loads the saved top and brings it up to `epoch`. */
   async #restoreTop(epoch: number): Promise<void> {
     const [saved = 0] = numbersOfKey(getReferenced(this.#reads, TOP_KEY, "the place of the top"));
-    this.#loadTop(emptyTile());
+    this.#loadTop(saved, emptyTile());
     for await (const { key, value } of eachInRange(this.#reads, topEditsKey(saved + 1), topEditsKey(epoch + 1))) {
       const { leaves, links } = parseTopEdits(value);
+      const [editedIn = 0] = numbersOfKey(key);
       for (const leaf of leaves) this.#setInTop(this.#first(), leaf, undefined);
-      for (const { prefix, hash } of links) this.#setInTop(this.#first(), prefix, hash);
-      this.#editedSinceSave.push(...numbersOfKey(key));
+      for (const { prefix, hash } of links) this.#setInTop(this.#first(), prefix, { hash, epoch: editedIn });
+      this.#editedSinceSave.push(editedIn);
       this.#changedSinceSave += leaves.length + links.length;
     }
     this.#refreshTop();
+    for (const tile of this.#top) {
+      if (tile === undefined) continue;
+      for (const slot of EVERY_SLOT) {
+        if (leadsOut(tile, slot)) this.epochsBelowTop[bitsBelow(tile, slot)] = tile.epochBelow(slot);
+      }
+    }
   }
 
-  /** The saved form of a tile of the top, and of all below it. */
-  #loadTop(place: TilePlace): Tile {
-    const tile = parseTile(place, getReferenced(this.#reads, tileKey(place), "a tile of the map"));
+  /** The saved form of a tile of the top, which `epoch` wrote, and of all below it. */
+  #loadTop(epoch: number, place: TilePlace): Tile {
+    const tile = parseTile(place, getReferenced(this.#reads, tileKey(epoch, place), "a tile of the map"));
+    tile.writtenIn = epoch;
     this.#top[topNumber(tile)] = tile;
     if (tile.depth + TILE_HEIGHT === TOP_DEPTH) return tile;
     tile.kinds.forEach((kind, slot) => {
-      if (kind === LINK) checkTile(this.#loadTop(childPlace(tile, slot)), tile.hashes, slot * HASH_WORDS);
+      if (kind !== LINK) return;
+      checkTile(this.#loadTop(tile.epochBelow(slot), childPlace(tile, slot)), tile.hashes, slot * HASH_WORDS);
     });
     return tile;
   }
 
-  /** `path`: a leaf that stands in the top; or the first bits of those for which a tile stands below it, of this hash. */
-  #setInTop(tile: Tile, path: Uint8Array, below: Int32Array | undefined): void {
+  /** `path`: a leaf that stands in the top; or the first bits of those for which a tile stands `below` it. */
+  #setInTop(
+    tile: Tile,
+    path: Uint8Array,
+    below: (Pick<TopLink, "hash"> & { readonly epoch: number }) | undefined,
+  ): void {
     this.#unsaved.add(tile);
     let slot = tile.slotOf(path);
     while (!isEdge(slot) && (below !== undefined || (tile.kinds[slot] === LEAF && !tile.leafOf(slot, path)))) {
@@ -451,11 +429,11 @@ export class MapWriter {
       tile.setLeaf(slot, path);
     } else if (tile.depth + TILE_HEIGHT === TOP_DEPTH) {
       if (below === undefined) throw missingTile();
-      tile.setLink(slot, below, 0);
+      tile.setLink(slot, below.hash, 0, below.epoch);
     } else {
       const child = this.#top[numberBelow(topNumber(tile), slot)] ?? this.#restoreBelow(tile, slot);
       this.#setInTop(child, path, below);
-      tile.setLink(slot, child.hashes, HASH_WORDS);
+      tile.setLink(slot, child.hashes, HASH_WORDS, NOT_WRITTEN);
     }
   }
 
@@ -475,7 +453,7 @@ export class MapWriter {
         if (tile.depth !== depth) continue;
         tile.kinds.forEach((kind, slot) => {
           if (kind !== LINK || depth + TILE_HEIGHT === TOP_DEPTH) return;
-          tile.setLink(slot, this.#topBelow(tile, slot).hashes, HASH_WORDS);
+          tile.setLink(slot, this.#topBelow(tile, slot).hashes, HASH_WORDS, NOT_WRITTEN);
         });
         hashes.add(tile, EVERY_SLOT);
       }
@@ -484,12 +462,15 @@ export class MapWriter {
   }
 }
 
-/** Stored forms of tiles towards an index, from the one below a slot on. */
-interface ReadPath {
+/** What was read of the tiles below the top towards an index, the uppermost first: the form that some epoch wrote. */
+export interface ReadPath {
   readonly index: Hash;
-  readonly stored: readonly Uint8Array[];
-  readonly above: Tile;
-  readonly slot: number;
+  readonly forms: readonly StoredForm[];
+}
+
+export interface StoredForm {
+  readonly writtenIn: number;
+  readonly bytes: Uint8Array;
 }
 
 /** What one epoch writes, while it is being written. */
@@ -497,6 +478,8 @@ class Update {
   readonly time: WriteTime;
   readonly puts: KeyValue[] = [];
   readonly deletes: Uint8Array[] = [];
+  /** Keys of forms that others take the place of, and that stay for a settling epoch. */
+  readonly superseded: Uint8Array[] = [];
   /** Leaves that were set in the top, and the tiles right below it that changed. */
   readonly leaves: Uint8Array[] = [];
   readonly links: ChangedLink[] = [];
@@ -504,6 +487,14 @@ class Update {
 
   constructor(time: WriteTime) {
     this.time = time;
+  }
+
+  /** The form that a tile had is kept while a settling epoch needs it, or else deleted. */
+  supersede(tile: Tile): void {
+    const { epoch, settledBefore } = this.time;
+    const { writtenIn } = tile;
+    if (writtenIn === undefined || writtenIn === epoch) return;
+    (writtenIn <= settledBefore ? this.superseded : this.deletes).push(tileKey(writtenIn, tile));
   }
 }
 
@@ -584,11 +575,15 @@ function childPlace(tile: Tile, slot: number): TilePlace {
   return { prefix: tile.childPrefix(slot), depth: tile.depth + TILE_HEIGHT };
 }
 
-/** What the tile below an edge slot of a tile on the lower edge of the top, or deeper, is called in memory. */
-function nameBelow(tile: Tile, slot: number): string | number {
-  const depth = tile.depth + TILE_HEIGHT;
-  if (depth > TOP_DEPTH) return tileName({ prefix: tile.childPrefix(slot), depth });
+/** The first bits of the indices below a slot on the lower edge of the top. */
+function bitsBelow(tile: Tile, slot: number): number {
   return (bitsOf(tile.prefix, tile.depth) << TILE_HEIGHT) | (slot - EDGE);
+}
+
+/** What a tile below the top is called in memory. */
+function nameOf({ prefix, depth }: TilePlace): string | number {
+  if (depth === TOP_DEPTH) return bitsOf(prefix, TOP_DEPTH);
+  return tileKey(0, { prefix, depth }).toString("latin1");
 }
 
 function missingTile(): IntegrityError {

@@ -170,6 +170,11 @@ export function configurationKey(hash: Hash): Uint8Array {
 export function topEditsKey(epoch: number): Uint8Array {
   return numberKey("h", epoch);
 }
+/** The forms of tiles that an epoch superseded, and that a settling epoch before it needs. */
+export const SUPERSEDED_KIND = "s";
+export function supersededKey(epoch: number): Uint8Array {
+  return numberKey(SUPERSEDED_KIND, epoch);
+}
 /** The index in this log of the user who had this one in the log before. */
 export function bijectionKey(oldIndex: Hash): Uint8Array {
   return Buffer.concat([kindKey("x"), oldIndex]);

@@ -2,7 +2,7 @@
 import { HASH_WORDS, sameHash, setHashWords } from "./fixed-hash.ts";
 import { compareHash, MapHashes, writeHash } from "./map-hashes.ts";
 import {
-  HEADER_BYTES,
+  epochInStored,
   INNER,
   LEAF,
   LEAF_BYTES,
@@ -103,7 +103,7 @@ export class TileChecks {
       this.#marked[slot] = 1;
       if (tile.kinds[slot] === INNER) this.#add(tile, slot);
     }
-    if (this.#addStoredNode(tile, 1, stored, HEADER_BYTES) !== stored.length) throw differs("a hash of the map");
+    if (this.#addStoredNode(tile, 1, stored, 0) !== stored.length) throw differs("a hash of the map");
   }
 
   finish(): void {
@@ -131,6 +131,7 @@ export class TileChecks {
     }
     setHashWords(link, 0, stored, at);
     if (!sameHash(link, 0, tile.hashes, slot * HASH_WORDS)) throw differs("a hash of the map");
+    if (epochInStored(stored, at) !== tile.epochBelow(slot)) throw differs("an epoch of a tile");
     return at + LINK_BYTES;
   }
 }

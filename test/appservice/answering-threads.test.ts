@@ -438,6 +438,7 @@ describe("threads that answer", () => {
     const { sequencer, threads } = running;
     const nothing = {
       ...{ tiles: new Uint16Array(), slots: new Uint8Array(), hashes: new Int32Array(), leaves: new Uint8Array() },
+      epochs: new Float64Array(),
     };
     const head = { epoch: 999, note: "", configurationText: "" };
     await assert.rejects(threads.take(head, nothing, undefined), /an epoch/);

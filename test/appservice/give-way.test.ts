@@ -25,9 +25,10 @@ const givingWay = (): number => priorities().filter((each) => each === PRIORITY_
 describe("giving way", () => {
   it("is what the thread that reads ahead does, and those that prove indices, and no other", async () => {
     const log = await OwnLog.create();
+    const epochsBelowTop = new Float64Array(new SharedArrayBuffer(8));
     const [before, reader, provers] = [
       givingWay(),
-      new ReadAhead(databaseOf(log.dataDirectory)),
+      new ReadAhead({ database: databaseOf(log.dataDirectory), epochsBelowTop }),
       new ProverPool(log.keys.vrfSeed),
     ];
     assert.ok((await reader.read(USERS)) !== undefined);

@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "mocha";
 import { InFlightReads } from "../../appservice/in-flight.ts";
-import { settledTileKey } from "../../appservice/store/map-tiles.ts";
 import { utf8 } from "../../shared/encoding.ts";
 import { MemoryStore } from "../support/memory-store.ts";
 
@@ -24,12 +23,5 @@ describe("reads of epochs in flight", () => {
     await store.commit({ puts: [{ key, value: Uint8Array.of(4) }] });
     assert.deepEqual(reads.get(key), Uint8Array.of(4), "nothing is remembered");
     assert.equal((await reads.range(key, other, 1)).length, 1);
-  });
-
-  it("have no tile that is only kept for a settling epoch", () => {
-    const reads = new InFlightReads(new MemoryStore());
-    const key = settledTileKey(1, { prefix: new Uint8Array(32), depth: 18 });
-    reads.add([{ key, value: Uint8Array.of(1) }]);
-    assert.equal(reads.get(key), undefined);
   });
 });

@@ -252,12 +252,13 @@ describe("log writer", () => {
     };
     const [settled, proofs] = [await count("s"), await count("q")];
     assert(settled >= 4 && proofs === 7);
+    assert.equal(await count("t"), settled + 1, "a form of the first tile for each settling epoch");
     const firstMs = log.clock.now() - 6 * 11_000;
     await prune(opened.store, firstMs + AUDIT_PROOFS_KEPT_MS);
     assert.deepEqual([await count("s"), await count("q")], [settled, proofs]);
     await prune(opened.store, firstMs + AUDIT_PROOFS_KEPT_MS + 1);
     assert.deepEqual([await count("s"), await count("q")], [settled, proofs - 1]);
     await prune(opened.store, log.clock.now() + SETTLED_MAPS_KEPT_MS + 1);
-    assert.deepEqual([await count("s"), await count("q")], [0, 0]);
+    assert.deepEqual([await count("s"), await count("q"), await count("t")], [0, 0, 1]);
   });
 });

@@ -5,10 +5,11 @@ import { databaseOf } from "../../appservice/create-log.ts";
 import { LogWriter } from "../../appservice/log-writer.ts";
 import { openLog } from "../../appservice/open-log.ts";
 import type { WritableLog } from "../../appservice/open-log.ts";
-import { ReadAhead, readAhead, readBefore } from "../../appservice/read-ahead.ts";
+import { NOTHING_READ, ReadAhead, readAhead, readBefore } from "../../appservice/read-ahead.ts";
 import type { ReadBefore } from "../../appservice/read-ahead.ts";
 import { readMap, TileCache } from "../../appservice/store/map-reader.ts";
-import { changeTop } from "../../appservice/store/map-top.ts";
+import { bitsOf, changeTop } from "../../appservice/store/map-top.ts";
+import type { EpochsBelowTop } from "../../appservice/store/map-top.ts";
 import {
   encodeLeaf,
   encodeTile,
@@ -61,7 +62,7 @@ describe("reading ahead", () => {
     const { mapRoot } = parseEpochRecord(newest.record);
     const map = readMap(changeTop([], writer.packedTop()), mapRoot, opened.store, new TileCache(10));
     const { position, n } = map.find(parseUser(user).index)!;
-    return { user, version: { position, n, bytes: opened.store.get(versionKey(position, n))! } };
+    return { user, tiles: [], version: { position, n, bytes: opened.store.get(versionKey(position, n))! } };
   };
   const take = (userId: string, version: number, before: ReadBefore): number => {
     const change = { number: 0, userId, entry: entryOf(userId, version), observedMs: log.clock.now() };
@@ -72,24 +73,26 @@ describe("reading ahead", () => {
   it("is done by a thread where there is much to read, until that is closed", async () => {
     for (const userId of USERS) writer.submit(userId, entryOf(userId, 1), log.clock.now());
     await closeEpoch();
-    const reader = new ReadAhead(databaseOf(log.dataDirectory));
+    const { epochsBelowTop } = writer;
+    const reader = new ReadAhead({ database: databaseOf(log.dataDirectory), epochsBelowTop });
     assert.equal(await reader.read(USERS), undefined, "few");
     const others = Array.from({ length: 20 }, (_, i) => `@other${i}:example.org`);
     const [first, second] = await Promise.all([reader.read([...USERS, ...others]), reader.read([...others, ...USERS])]);
     USERS.forEach((userId, i) => {
       const stored = new Uint8Array(opened.store.get(userKey(userId))!);
-      assert.deepEqual(readBefore(first!, i), { user: stored });
-      assert.deepEqual(readBefore(second!, others.length + i), { user: stored });
+      assert.deepEqual(readBefore(first!, i), { ...NOTHING_READ, user: stored });
+      assert.deepEqual(readBefore(second!, others.length + i), { ...NOTHING_READ, user: stored });
     });
     others.forEach((_, i) => {
-      assert.deepEqual(readBefore(second!, i), {});
+      assert.deepEqual(readBefore(second!, i), NOTHING_READ);
     });
     await reader.close();
     assert.equal(await reader.read(others), undefined, "closed");
   });
 
   it("is given up where the thread can't open the database", async () => {
-    const reader = new ReadAhead(databaseOf(`${log.dataDirectory}-is-elsewhere`));
+    const { epochsBelowTop } = writer;
+    const reader = new ReadAhead({ database: databaseOf(`${log.dataDirectory}-is-elsewhere`), epochsBelowTop });
     const others = Array.from({ length: 20 }, (_, i) => `@other${i}:example.org`);
     const answers = await Promise.all([reader.read(others), reader.read(others)]);
     assert.deepEqual(answers, [undefined, undefined]);
@@ -114,7 +117,8 @@ describe("reading ahead", () => {
     await closeEpoch();
     assert.equal(take(USERS[2]!, 2, old[2]!), 2, "the entry that is the newest already");
     const { user } = old[2]!;
-    writer.load([{ user: user!.subarray(1), tile: user! }, { user: user!, tile: user! }, {}]);
+    const [tiles, version] = [[{ writtenIn: 1, bytes: user! }], undefined];
+    writer.load([{ user: user!.subarray(1), tiles, version }, { user, tiles, version }, NOTHING_READ]);
     assert.equal(take(USERS[2]!, 3, old[2]!), 3, "after something that can't be read");
     await opened.store.close();
     const { dataDirectory, anchorFile } = log;
@@ -124,7 +128,9 @@ describe("reading ahead", () => {
 
   it("finds the tiles below the top, and there the leaf that says which version is the newest", async () => {
     const tile = new Tile(new Uint8Array(32), TOP_DEPTH);
-    tile.kinds[1] = INNER;
+    for (const slot of [1, 3, 7, 15, 30, 60]) tile.kinds[slot] = INNER;
+    const [tileEpoch, deeperEpoch] = [7, 5];
+    tile.setLink(120, new Int32Array(8), 0, deeperEpoch);
     const deeper = new Tile(Uint8Array.of(0, 0, 0x38, ...new Uint8Array(29)), TOP_DEPTH + TILE_HEIGHT);
     const puts: KeyValue[] = [];
     // Of the four users with the same first 18 bits two have their leaves in the tile, and one in the tile below it.
@@ -136,12 +142,17 @@ describe("reading ahead", () => {
       puts.push({ key: userKey(userId), value: encodeUser({ index, vrfProof: new Uint8Array(80).fill(i) }) });
       puts.push({ key: versionKey(100 + i, i + 1), value: utf8(`version of ${userId}`) });
       const leaf = encodeLeaf({ index, n: i + 1, historyRoot: new Uint8Array(32), position: 100 + i });
-      if (i < 2) tile.setLeaf(2 + i, leaf);
+      if (i < 2) tile.setLeaf(i === 0 ? 2 : 6, leaf);
       if (i === 2) deeper.setLeaf(1, leaf);
     });
     const stored = encodeTile(tile);
     const storedDeeper = encodeTile(deeper);
-    puts.push({ key: tileKey(tile), value: stored }, { key: tileKey(deeper), value: storedDeeper });
+    puts.push(
+      { key: tileKey(tileEpoch, tile), value: stored },
+      { key: tileKey(deeperEpoch, deeper), value: storedDeeper },
+    );
+    const epochsBelowTop: EpochsBelowTop = new Float64Array(new SharedArrayBuffer(8 * 2 ** TOP_DEPTH));
+    epochsBelowTop[bitsOf(tile.prefix, TOP_DEPTH)] = tileEpoch;
     const memory = new MemoryStore();
     await memory.commit({ puts });
     const store: Store = {
@@ -152,20 +163,21 @@ describe("reading ahead", () => {
       commit: memory.commit.bind(memory),
       close: memory.close.bind(memory),
     };
-    const records = await readAhead(store, [NOBODY, ...users.map(({ userId }) => userId)]);
+    const records = await readAhead(store, epochsBelowTop, [NOBODY, ...users.map(({ userId }) => userId)]);
     const found = [NOBODY, ...users].map((_, i) => readBefore(records!, i));
-    assert.deepEqual(found[0], {});
+    assert.deepEqual(found[0], NOTHING_READ);
     users.forEach(({ userId }, i) => {
-      const { user, version, ...tiles } = found[i + 1]!;
+      const { user, version, tiles } = found[i + 1]!;
       assert.equal(parseUser(user!).vrfProof[0], i);
-      const [upper, lower] = [new Uint8Array(stored), new Uint8Array(storedDeeper)];
-      assert.deepEqual(tiles, i === 4 ? {} : i === 2 ? { tile: upper, deeper: lower } : { tile: upper });
+      const upper = { writtenIn: tileEpoch, bytes: new Uint8Array(stored) };
+      const lower = { writtenIn: deeperEpoch, bytes: new Uint8Array(storedDeeper) };
+      assert.deepEqual(tiles, i === 4 ? [] : i === 2 ? [upper, lower] : [upper]);
       const newest = { position: 100 + i, n: i + 1, bytes: utf8(`version of ${userId}`) };
       assert.deepEqual(version, i < 3 ? newest : undefined);
     });
   });
 
   it("is left to who takes the change where a store can't read beside its thread", async () => {
-    assert.equal(await readAhead(new MemoryStore(), USERS), undefined);
+    assert.equal(await readAhead(new MemoryStore(), writer.epochsBelowTop, USERS), undefined);
   });
 });

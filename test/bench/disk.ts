@@ -1,7 +1,8 @@
 /** What updates leave on disk: for ever (change lists with their positions, records, hashes of the log), and for a while. */
-import { afterKind, kindKey, VERSION_KIND } from "../../appservice/store/records.ts";
+import { afterKind, kindKey, SUPERSEDED_KIND, VERSION_KIND } from "../../appservice/store/records.ts";
 import { databaseOf } from "../../appservice/create-log.ts";
 import { eachInRange, openLevelStore } from "../../appservice/store/level-store.ts";
+import { TILE_KIND } from "../../appservice/store/map-tiles.ts";
 import type { OwnLog } from "../support/own-log.ts";
 import { openWriter, newEntry, userOf } from "./big-log.ts";
 import type { Figure } from "./table.ts";
@@ -35,7 +36,11 @@ export async function measureDisk(log: OwnLog, users: number): Promise<readonly 
     { name: "disk for ever, per million updates", unit, measured: permanent, must: 200, reach: 120, atMost },
     { name: "entries not yet erased, per million updates", unit, measured: grown(VERSION_KIND) - ERASED_VERSION_BYTES },
     { name: "proofs for auditors, 30 days, per million updates", unit, measured: grown("q") },
-    { name: "tiles kept for a settling epoch, per user changed since", unit: "bytes", measured: grown("s") },
+    {
+      name: "tiles kept for a settling epoch, per user changed since",
+      unit: "bytes",
+      measured: grown(TILE_KIND) + grown(SUPERSEDED_KIND),
+    },
   ];
 }
 
@@ -43,7 +48,7 @@ export async function measureDisk(log: OwnLog, users: number): Promise<readonly 
 async function bytesByKind(log: OwnLog): Promise<ReadonlyMap<string, number>> {
   const store = await openLevelStore(databaseOf(log.dataDirectory));
   const bytes = new Map<string, number>();
-  for (const kind of [...PERMANENT, VERSION_KIND, "q", "s"]) {
+  for (const kind of [...PERMANENT, VERSION_KIND, "q", TILE_KIND, SUPERSEDED_KIND]) {
     let sum = 0;
     for await (const { key, value } of eachInRange(store, kindKey(kind), afterKind(kind))) {
       sum += key.length + value.length + PAIR_OVERHEAD;

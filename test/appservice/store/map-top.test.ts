@@ -2,12 +2,15 @@
 import assert from "node:assert/strict";
 import { describe, it } from "mocha";
 import { HASH_WORDS } from "../../../appservice/store/fixed-hash.ts";
-import { changeTop, ReaderTops } from "../../../appservice/store/map-top.ts";
+import { changeTop, leadsOut, ReaderTops, TopPacker } from "../../../appservice/store/map-top.ts";
 import type { HeldTop, Top, TopChanges } from "../../../appservice/store/map-top.ts";
-import { LEAF, LEAF_BYTES, LINK, NONE, SLOTS } from "../../../appservice/store/map-tiles.ts";
+import { EDGE, LEAF, LEAF_BYTES, LINK, NONE, SLOTS } from "../../../appservice/store/map-tiles.ts";
 import type { Tile } from "../../../appservice/store/map-tiles.ts";
 
-const TILES = 12;
+/** Numbers of tiles, the last of them on the lower edge of the top. */
+const TILES = [0, 1, 2, 3, 4, 5, 64, 65, 66, 67, 4_159, 4_160];
+/** The first on that edge. */
+const LOWEST = 65;
 
 /** Deterministic numbers below `bound`, so that a failure can be repeated. */
 function dice(seed: number): (bound: number) => number {
@@ -20,16 +23,17 @@ function dice(seed: number): (bound: number) => number {
 
 /** Some slots of some tiles, each with something new in it. */
 function randomChanges(roll: (bound: number) => number): TopChanges {
-  const [tiles, slots, hashes, leaves]: number[][] = [[], [], [], []];
-  for (let number = 0; number < TILES; number++) {
+  const [tiles, slots, hashes, leaves, epochs]: number[][] = [[], [], [], [], []];
+  for (const number of TILES) {
     if (roll(3) > 0) continue;
     const chosen = Array.from({ length: SLOTS }, (_, slot) => slot).filter((slot) => slot > 0 && roll(20) === 0);
     tiles!.push(number, chosen.length);
     for (const slot of chosen) {
-      const kind = [NONE, LEAF, LINK][roll(3)]!;
+      const kind = [NONE, LEAF, slot < EDGE ? NONE : LINK][roll(3)]!;
       slots!.push(slot, kind);
       for (let word = 0; word < HASH_WORDS; word++) hashes!.push(roll(2 ** 31));
       if (kind === LEAF) for (let i = 0; i < LEAF_BYTES; i++) leaves!.push(roll(256));
+      if (kind === LINK && number >= LOWEST) epochs!.push(roll(2 ** 30));
     }
   }
   return {
@@ -37,6 +41,7 @@ function randomChanges(roll: (bound: number) => number): TopChanges {
     slots: Uint8Array.from(slots!),
     hashes: Int32Array.from(hashes!),
     leaves: Uint8Array.from(leaves!),
+    epochs: Float64Array.from(epochs!),
   };
 }
 
@@ -48,6 +53,7 @@ function contentOf(top: Top): unknown {
         kinds: Buffer.from(tile.kinds).toString("hex"),
         hashes: Buffer.from(tile.hashes.buffer, tile.hashes.byteOffset, tile.hashes.byteLength).toString("hex"),
         leaves: Array.from({ length: SLOTS }, (_, slot) => Buffer.from(tile.leaves[slot] ?? []).toString("hex")),
+        epochs: Array.from({ length: SLOTS }, (_, slot) => (leadsOut(tile, slot) ? tile.epochBelow(slot) : undefined)),
       },
   );
 }
@@ -75,6 +81,23 @@ describe("the top of the map for readers", () => {
       assert(seen.size < 0.8 * changes, `memory is used again: ${seen.size} tiles for ${changes} changed ones`);
     });
   }
+
+  it("is what was packed", () => {
+    const roll = dice(3);
+    let top: Top = [];
+    for (let epoch = 0; epoch < 40; epoch++) top = changeTop(top, randomChanges(roll));
+    const packer = new TopPacker();
+    for (const tile of top) if (tile !== undefined) packer.addWhole(tile);
+    const packed = packer.finish();
+    assert(packed.epochs.length > 10);
+    // Of an empty slot that was something else before, a hash is left.
+    for (const tile of top) {
+      tile?.kinds.forEach((kind, slot) => {
+        if (kind === NONE) tile.setNone(slot);
+      });
+    }
+    assert.deepEqual(contentOf(changeTop([], packed)), contentOf(top));
+  });
 
   it("can be released twice", () => {
     const tops = new ReaderTops();

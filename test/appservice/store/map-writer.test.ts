@@ -10,23 +10,37 @@ import { appendToTip, EMPTY_TIP, rootOfTip } from "../../../appservice/store/his
 import { createLevelStore, openLevelStore } from "../../../appservice/store/level-store.ts";
 import { LEAF_CONTENT_BYTES } from "../../../appservice/store/map-hashes.ts";
 import { readMap, readSettledMap, TileCache } from "../../../appservice/store/map-reader.ts";
-import type { MapNode, MapReader, ProvenPlace } from "../../../appservice/store/map-reader.ts";
-import { changeTop } from "../../../appservice/store/map-top.ts";
+import type { MapNode, MapReader } from "../../../appservice/store/map-reader.ts";
+import { bitsOf, changeTop, leadsOut } from "../../../appservice/store/map-top.ts";
 import type { Top } from "../../../appservice/store/map-top.ts";
 import {
+  emptyTile,
+  findInStored,
   LEAF_BYTES,
-  leafInStored,
-  prefixOf,
+  LINK,
+  readTile,
+  SLOTS,
   Tile,
   TILE_HEIGHT,
+  TILE_KIND,
   tileKey,
   TOP_DEPTH,
 } from "../../../appservice/store/map-tiles.ts";
-import type { StoredLeaf } from "../../../appservice/store/map-tiles.ts";
+import type { StoredLeaf, TilePlace } from "../../../appservice/store/map-tiles.ts";
 import { MapWriter } from "../../../appservice/store/map-writer.ts";
-import { topEditsKey, numbersOfKey, positionOf, TOP_KEY } from "../../../appservice/store/records.ts";
+import type { StoredForm } from "../../../appservice/store/map-writer.ts";
+import {
+  afterKind,
+  kindKey,
+  topEditsKey,
+  numbersOfKey,
+  positionOf,
+  SUPERSEDED_KIND,
+  TOP_KEY,
+} from "../../../appservice/store/records.ts";
 import type { ChangeRow, Tip } from "../../../appservice/store/records.ts";
 import { IntegrityError } from "../../../appservice/store/store.ts";
+import { parseSuperseded } from "../../../appservice/store/superseded-tiles.ts";
 import { parseTopEdits } from "../../../appservice/store/top-edits.ts";
 import type { Commit, KeyValue, Store } from "../../../appservice/store/store.ts";
 import { sha256 } from "../../../shared/crypto/hash.ts";
@@ -128,20 +142,74 @@ class TwoMaps {
   }
 
   /** Keeps the stored tiles below the top on the way to an index, down to the one that has its leaf. */
-  readTiles(index: Hash, tiles: Map<Hash, readonly Uint8Array[]>): void {
-    const found: Uint8Array[] = [];
-    for (let depth = TOP_DEPTH; ; depth += TILE_HEIGHT) {
-      const tile = this.store.get(tileKey({ prefix: prefixOf(index, depth), depth }));
-      if (tile === undefined) break;
-      found.push(tile);
-      const leaf = leafInStored(tile, index);
-      if (leaf === undefined) continue;
-      assert.deepEqual(leaf, this.read().find(index));
-      if (depth > TOP_DEPTH) this.foundInDeeper += 1;
-      else this.foundInTiles += 1;
-      break;
+  readTiles(index: Hash, tiles: Map<Hash, readonly StoredForm[]>): void {
+    const forms = this.formsTowards(index);
+    if (forms.length === 0) return;
+    tiles.set(index, forms);
+    const end = findInStored(forms.at(-1)!.bytes, TOP_DEPTH + TILE_HEIGHT * (forms.length - 1), index);
+    assert.deepEqual(end, this.read().find(index));
+    if (end === undefined) return;
+    if (forms.length > 1) this.foundInDeeper += 1;
+    else this.foundInTiles += 1;
+  }
+
+  /** The newest stored tiles below the top on the way to an index, the uppermost first. */
+  formsTowards(index: Hash): readonly StoredForm[] {
+    const forms: StoredForm[] = [];
+    let next: ReturnType<typeof findInStored> = this.writer.epochsBelowTop[bitsOf(index, TOP_DEPTH)];
+    for (let depth = TOP_DEPTH; typeof next === "number"; depth += TILE_HEIGHT) {
+      const bytes = this.store.get(tileKey(next, { prefix: index, depth }));
+      if (bytes === undefined) {
+        assert(depth === TOP_DEPTH && next === 0, "only where there is no tile");
+        break;
+      }
+      forms.push({ writtenIn: next, bytes });
+      next = findInStored(bytes, depth, index);
     }
-    if (found.length > 0) tiles.set(index, found);
+    return forms;
+  }
+
+  /** Keys of the forms that a stored tile leads to, with its own; those below the top only if `isWhole`. */
+  reachedFrom(epoch: number, place: TilePlace, isWhole: boolean, reached = new Set<string>()): Set<string> {
+    const key = tileKey(epoch, place);
+    const tile = new Tile(place.prefix, place.depth);
+    readTile(tile, this.store.get(key)!, []);
+    reached.add(encodeHex(key));
+    for (let slot = 1; slot < SLOTS; slot++) {
+      if (tile.kinds[slot] !== LINK || (leadsOut(tile, slot) && !isWhole)) continue;
+      const below = { prefix: tile.childPrefix(slot), depth: tile.depth + TILE_HEIGHT };
+      this.reachedFrom(tile.epochBelow(slot), below, isWhole, reached);
+    }
+    return reached;
+  }
+
+  /** Every stored form is one of the newest map, or named once among those that were superseded, and needed by a settled map. */
+  async checkForms(): Promise<number> {
+    const ofKind = async (kind: string): Promise<readonly KeyValue[]> =>
+      await this.store.range(kindKey(kind), afterKind(kind), 100_000);
+    const [saved = NaN] = numbersOfKey(this.store.get(TOP_KEY)!);
+    const newest = this.reachedFrom(saved, emptyTile(), false);
+    for (const tile of this.#top) {
+      if (tile === undefined) continue;
+      for (let slot = 1; slot < SLOTS; slot++) {
+        if (!leadsOut(tile, slot)) continue;
+        const below = { prefix: tile.childPrefix(slot), depth: TOP_DEPTH };
+        this.reachedFrom(tile.epochBelow(slot), below, true, newest);
+      }
+    }
+    const settled = new Set<string>();
+    for (const [epoch, { tree }] of this.settled) {
+      if (epoch > 0 || tree.root.some((byte) => byte > 0)) this.reachedFrom(epoch, emptyTile(), true, settled);
+    }
+    // The map of epoch 0, which is a settling one.
+    settled.add(encodeHex(tileKey(0, emptyTile())));
+    const superseded = (await ofKind(SUPERSEDED_KIND)).flatMap(({ value }) => parseSuperseded(value).map(encodeHex));
+    assert.deepEqual(
+      (await ofKind(TILE_KIND)).map(({ key }) => encodeHex(key)),
+      [...newest, ...superseded].sort(),
+    );
+    for (const form of superseded) assert(settled.has(form), "no settled map needs it");
+    return superseded.length;
   }
 
   /** The map of the newest epoch. */
@@ -150,26 +218,17 @@ class TwoMaps {
   }
 
   check(indices: readonly Hash[]): void {
-    const newest = this.read();
-    checkReader(newest, this.tree, indices, () => undefined);
+    checkReader(this.read(), this.tree, indices);
     for (const [epoch, { tree, root }] of this.settled) {
-      const settled = readSettledMap(epoch, root, this.store, this.#cache);
-      checkReader(settled, tree, indices, () => undefined);
-      checkReader(settled, tree, indices, (index) => newest.prove(index));
+      checkReader(readSettledMap(epoch, root, this.store, this.#cache), tree, indices);
     }
   }
 }
 
-/** `newest`: what `prove` is told of an index. */
-function checkReader(
-  reader: MapReader,
-  tree: PrefixTree,
-  indices: readonly Hash[],
-  newest: (index: Hash) => ProvenPlace | undefined,
-): void {
+function checkReader(reader: MapReader, tree: PrefixTree, indices: readonly Hash[]): void {
   for (const index of indices) {
     // First, while its tiles are still to be read.
-    const walked = reader.prove(index, newest(index));
+    const walked = reader.prove(index);
     const leaf = tree.get(index);
     const found = reader.find(index);
     assert.equal(found?.n, leaf?.n);
@@ -197,18 +256,20 @@ describe("the map in tiles", () => {
       const roll = dice(seed);
       const indices =
         seed === "sparse" ? Array.from({ length: 300 }, (_, i) => sha256(utf8(`${i}`))) : crowdedIndices(70, roll);
-      const readBefore = new Map<Hash, readonly Uint8Array[]>();
+      const readBefore = new Map<Hash, readonly StoredForm[]>();
       for (let epoch = 1; epoch <= (seed === "long" ? 40 : 15); epoch++) {
         const changed = indices.filter(() => roll(seed === "long" ? 20 : 6) === 0);
-        maps.writer.load(changed.map((index) => ({ index, stored: readBefore.get(index) ?? [] })));
+        maps.writer.load(changed.map((index) => ({ index, forms: readBefore.get(index) ?? [] })));
         for (const index of indices) if (roll(3) === 0) maps.readTiles(index, readBefore);
         await maps.closeEpoch(changed, roll(4) === 0);
         if (roll(4) === 0) await maps.restart();
       }
       assert(seed === "sparse" || (maps.foundInTiles > 0 && maps.foundInDeeper > 0));
       maps.check(indices);
+      assert((await maps.checkForms()) > 0);
       await maps.restart();
       maps.check(indices);
+      await maps.checkForms();
     });
   }
 
@@ -282,12 +343,12 @@ describe("the map in tiles", () => {
     const neighbour = Uint8Array.from(index);
     neighbour[TOP_DEPTH >> 3]! ^= 1;
     await maps.closeEpoch([index, neighbour], false);
-    const form = maps.store.get(tileKey({ prefix: prefixOf(index, TOP_DEPTH), depth: TOP_DEPTH }))!;
-    const leafAt = Buffer.from(form).indexOf(index);
+    const [form] = maps.formsTowards(index);
+    const leafAt = Buffer.from(form!.bytes).indexOf(index);
     for (let bit = 0; bit < 8 * LEAF_CONTENT_BYTES; bit += 7) {
-      const stored = Uint8Array.from(form);
-      maps.writer.load([{ index, stored: [stored] }]);
-      stored[leafAt + (bit >> 3)]! ^= 1 << (bit & 7);
+      const bytes = Uint8Array.from(form!.bytes);
+      maps.writer.load([{ index, forms: [{ ...form!, bytes }] }]);
+      bytes[leafAt + (bit >> 3)]! ^= 1 << (bit & 7);
       await assert.rejects(maps.closeEpoch([index], false), {
         name: "IntegrityError",
         message: /does not have the hash/,
@@ -295,7 +356,7 @@ describe("the map in tiles", () => {
       maps.epoch -= 1;
       maps.writer = await MapWriter.open(maps.store, maps.epoch, maps.tree.root);
     }
-    maps.writer.load([{ index, stored: [form] }]);
+    maps.writer.load([{ index, forms: [form!] }]);
     await maps.closeEpoch([index], false);
   });
 
@@ -306,8 +367,9 @@ describe("the map in tiles", () => {
     const last = TOP_DEPTH + 2 * TILE_HEIGHT + 1;
     neighbour[last >> 3]! ^= 0x80 >> (last & 7);
     await maps.closeEpoch([index, neighbour], false);
-    const stored = depths.map((depth) => maps.store.get(tileKey({ prefix: prefixOf(index, depth), depth }))!);
-    const [tileKind] = tileKey({ prefix: index, depth: 0 });
+    const forms = maps.formsTowards(index);
+    assert.equal(forms.length, depths.length);
+    const [tileKind] = kindKey(TILE_KIND);
     const read: number[] = [];
     const reads = {
       get: (key: Uint8Array) => {
@@ -319,14 +381,14 @@ describe("the map in tiles", () => {
     for (let loaded = 0; loaded <= depths.length; loaded++) {
       maps.writer = await MapWriter.open(reads, maps.epoch, maps.tree.root);
       read.length = 0;
-      maps.writer.load([{ index, stored: stored.slice(0, loaded) }]);
+      maps.writer.load([{ index, forms: forms.slice(0, loaded) }]);
       assert.equal(maps.writer.find(index)?.n, 1);
       assert.deepEqual(read, depths.slice(loaded));
     }
-    const [upper] = stored;
+    const [upper, lower] = forms;
     maps.writer = await MapWriter.open(reads, maps.epoch, maps.tree.root);
     read.length = 0;
-    maps.writer.load([{ index, stored: [upper!, upper!] }]);
+    maps.writer.load([{ index, forms: [upper!, { ...lower!, writtenIn: 0 }] }]);
     assert.equal(maps.writer.find(index)?.n, 1);
     assert.deepEqual(read, depths.slice(1), "what is not the one that the tile above says");
   });
@@ -390,7 +452,7 @@ describe("the map in tiles", () => {
 
   it("joins no batch proof that lacks a tile", () => {
     const [index, tile, prover] = [sha256(utf8("below")), new Tile(new Uint8Array(32), 0), new BatchProver()];
-    tile.setLink(1, new Int32Array(8), 0);
+    tile.setLink(1, new Int32Array(8), 0, 0);
     assert.throws(() => prover.join({ proof: prover.prove(tile, [index], 0, 1), below: [] }), RangeError);
   });
 

@@ -63,7 +63,7 @@ describe("hashes of tiles", () => {
       leaves = EVERY_SLOT.flatMap((slot) => some.leaves[slot] ?? []);
       const below = new Int32Array(HASH_WORDS);
       setHashWords(below, 0, randomBytes(32), 0);
-      some.setLink(edge, below, 0);
+      some.setLink(edge, below, 0, 1);
       stored = encodeTile(some);
       tile = parseTile(FIRST, stored);
     });
