@@ -181,8 +181,9 @@ describe("a backup file", function () {
     assert.deepEqual(left, []);
   }
 
+  /** The last of a kind: of tiles, one of the newest map. */
   function recordOf(kind: string): KeyValue {
-    const record = records.find(({ key }) => key[0] === kind.charCodeAt(0));
+    const record = records.findLast(({ key }) => key[0] === kind.charCodeAt(0));
     assert(record);
     return record;
   }
