@@ -57,6 +57,23 @@ export function parseLeaf(bytes: Uint8Array): StoredLeaf {
   };
 }
 
+/** Copies in one piece of memory, which is freed with the last of them: to the collector every piece is a burden. */
+const COPIES_TOGETHER = 50;
+let piece = new Uint8Array();
+let used = 0;
+
+/** A copy of the leaf that begins at `at`, for a tile that stays in memory: it holds no more than a few other such leaves. */
+export function lastingLeaf(bytes: Uint8Array, at: number): Uint8Array {
+  if (used === piece.length) {
+    piece = new Uint8Array(COPIES_TOGETHER * LEAF_BYTES);
+    used = 0;
+  }
+  const leaf = new Uint8Array(piece.buffer, used, LEAF_BYTES);
+  for (let i = 0; i < LEAF_BYTES; i++) leaf[i] = bytes[at + i] as number;
+  used += LEAF_BYTES;
+  return leaf;
+}
+
 /** Whether both begin with the same 32 bytes. */
 export function sameIndex(leaf: Uint8Array, index: Uint8Array): boolean {
   for (let i = 0; i < 32; i++) if (leaf[i] !== index[i]) return false;
@@ -65,15 +82,22 @@ export function sameIndex(leaf: Uint8Array, index: Uint8Array): boolean {
 
 // ----------------------------------------------------------------------------------------------------------------- tile
 
+/** Where in the memory of a tile the epochs begin, behind the hashes; and the kinds. */
+const EPOCHS_AT = 4 * HASH_WORDS * SLOTS;
+const KINDS_AT = EPOCHS_AT + 8 * EDGE;
+
 /** A tile in memory, with all its hashes. */
 export class Tile {
   prefix: Uint8Array;
   depth: number;
   readonly kinds: Uint8Array;
   readonly hashes: Int32Array;
+  /** For every slot, so that it never grows. */
   readonly leaves: (Uint8Array | undefined)[];
   /** For each slot on the edge with a tile below it the epoch that wrote that one: see `epochBelow`. */
   readonly #epochs: Float64Array;
+  /** What these three share: one piece of memory for each tile is collected sooner than three. */
+  readonly #memory: Uint8Array;
   /** The epoch that wrote the stored form; undefined where there is none yet. Kept by the writer. */
   writtenIn: number | undefined;
 
@@ -81,10 +105,12 @@ export class Tile {
   constructor(prefix: Uint8Array, depth: number, like?: Tile) {
     this.prefix = prefix;
     this.depth = depth;
-    this.kinds = like === undefined ? new Uint8Array(SLOTS) : like.kinds.slice();
-    this.hashes = like === undefined ? new Int32Array(SLOTS * HASH_WORDS) : like.hashes.slice();
-    this.leaves = like === undefined ? [] : like.leaves.slice();
-    this.#epochs = like === undefined ? new Float64Array(EDGE) : like.#epochs.slice();
+    this.#memory = like === undefined ? new Uint8Array(KINDS_AT + SLOTS) : like.#memory.slice();
+    const { buffer } = this.#memory;
+    this.hashes = new Int32Array(buffer, 0, SLOTS * HASH_WORDS);
+    this.#epochs = new Float64Array(buffer, EPOCHS_AT, EDGE);
+    this.kinds = new Uint8Array(buffer, KINDS_AT, SLOTS);
+    this.leaves = like === undefined ? new Array<undefined>(SLOTS).fill(undefined) : like.leaves.slice();
   }
 
   /** The same, to go on changing by itself; its leaves never change. `into`: a tile nobody uses. */
@@ -92,11 +118,8 @@ export class Tile {
     if (into === undefined) return new Tile(this.prefix, this.depth, this);
     into.prefix = this.prefix;
     into.depth = this.depth;
-    into.kinds.set(this.kinds);
-    into.hashes.set(this.hashes);
-    into.#epochs.set(this.#epochs);
-    into.leaves.length = 0;
-    this.leaves.forEach((leaf, slot) => (into.leaves[slot] = leaf));
+    into.#memory.set(this.#memory);
+    for (let slot = 1; slot < SLOTS; slot++) into.leaves[slot] = this.leaves[slot];
     return into;
   }
 

@@ -4,7 +4,7 @@
  */
 import type { Hash } from "../../shared/crypto/hash.ts";
 import { hashBytes, HASH_WORDS } from "./fixed-hash.ts";
-import { EDGE, LEAF, LEAF_BYTES, LINK, NONE, SLOTS, Tile, TILE_HEIGHT, TOP_DEPTH } from "./map-tiles.ts";
+import { EDGE, lastingLeaf, LEAF, LEAF_BYTES, LINK, NONE, SLOTS, Tile, TILE_HEIGHT, TOP_DEPTH } from "./map-tiles.ts";
 import type { TilePlace } from "./map-tiles.ts";
 
 /** Tiles by number; undefined where there is none. A tile in it never changes: the next top has others in their places. */
@@ -81,16 +81,17 @@ export function changeTop(
       changed[number] = tile;
       if (before !== undefined) replaced.push(before);
     }
+    const isLowest = tile.depth + TILE_HEIGHT === TOP_DEPTH;
     for (const end = at + (tiles[i + 1] as number); at < end; at++) {
       const [slot, kind] = [slots[2 * at] as number, slots[2 * at + 1] as number];
       tile.kinds[slot] = kind;
       const to = slot * HASH_WORDS;
       for (let word = 0; word < HASH_WORDS; word++) tile.hashes[to + word] = hashes[at * HASH_WORDS + word] as number;
       if (kind === LEAF) {
-        tile.leaves[slot] = leaves.slice(leafAt, leafAt + LEAF_BYTES);
+        tile.leaves[slot] = lastingLeaf(leaves, leafAt);
         leafAt += LEAF_BYTES;
       } else if (tile.leaves[slot] !== undefined) tile.leaves[slot] = undefined;
-      if (leadsOut(tile, slot)) tile.setEpochBelow(slot, epochs[epochAt++] as number);
+      if (isLowest && kind === LINK) tile.setEpochBelow(slot, epochs[epochAt++] as number);
     }
   }
   return changed;

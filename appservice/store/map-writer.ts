@@ -10,6 +10,7 @@ import {
   findInStored,
   INNER,
   isEdge,
+  lastingLeaf,
   LEAF,
   LINK,
   NONE,
@@ -250,8 +251,7 @@ export class MapWriter {
       const replaced = tile.leafOf(slot, leaf) !== undefined;
       const last = below.at(-1);
       if (tile.kinds[slot] === NONE || replaced) {
-        // What stays in memory for long must not hold a part of the shared pool.
-        tile.setLeaf(slot, tile.depth < TOP_DEPTH ? new Uint8Array(leaf) : leaf);
+        tile.setLeaf(slot, tile.depth < TOP_DEPTH ? lastingLeaf(leaf, 0) : leaf);
         if (tile.depth < TOP_DEPTH) update.leaves.push(leaf);
         if (!replaced) update.added += 1;
       } else if (last?.above?.slot === slot) last.end = i + 1;
