@@ -316,7 +316,6 @@ export class MapWriter {
     const tile = this.#spare.pop() ?? new Tile(prefix, depth);
     tile.prefix = prefix;
     tile.depth = depth;
-    tile.writtenIn = undefined;
     return tile;
   }
 

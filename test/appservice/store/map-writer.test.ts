@@ -137,7 +137,9 @@ class TwoMaps {
   async restart(): Promise<void> {
     await this.store.close();
     this.store = await openLevelStore(this.#directory);
+    const { epochsBelowTop: before } = this.writer;
     this.writer = await MapWriter.open(this.store, this.epoch, this.tree.root);
+    assert.equal(Buffer.compare(Buffer.from(before.buffer), Buffer.from(this.writer.epochsBelowTop.buffer)), 0);
     this.#top = changeTop([], this.writer.packedTop());
   }
 
@@ -280,6 +282,17 @@ describe("the map in tiles", () => {
     await maps.closeEpoch([index, sha256(utf8("second"))], true);
     await maps.closeEpoch([index], false);
     maps.check([index, sha256(utf8("second")), sha256(utf8("none"))]);
+  });
+
+  it("keeps the maps of settling epochs between which nothing changed, and opens after them", async () => {
+    const indices = crowdedIndices(20, dice("quiet"));
+    await maps.closeEpoch(indices, true);
+    for (let i = 0; i < 2; i++) await maps.closeEpoch([], true);
+    maps.check(indices);
+    await maps.restart();
+    await maps.closeEpoch(indices.slice(0, 3), false);
+    maps.check(indices);
+    await maps.checkForms();
   });
 
   it("is walked to its end whatever is asked meanwhile", async () => {
