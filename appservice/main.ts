@@ -1,5 +1,9 @@
-#!/usr/bin/env -S node --disable-warning=DEP0060
-/** The command line: reads options, wires, prints. Exit codes: 75 try again, 78 change the configuration, 70 integrity. */
+#!/usr/bin/env -S node --disable-warning=DEP0060 --no-memory-reducer
+/**
+ * The command line: reads options, wires, prints. Exit codes: 75 try again, 78 change the configuration, 70 integrity.
+ * Without V8's memory reducer, which packs the whole heap when little was allocated for some seconds: with a large log it
+ * stops the thread that answers for a tenth of a second.
+ */
 import { Command, InvalidArgumentError } from "commander";
 import { runAudit, runVerifyEvidence, runWitness } from "./commands-independent.ts";
 import { runBackup, runRestore } from "./commands-backup.ts";
