@@ -20,7 +20,7 @@ type LevelSnapshot = ReturnType<Database["snapshot"]>;
 /**
  * Sizes that carried the load in measurement; compression is off because hashes and commitments do not compress. A large
  * write buffer, because what leaves it is written several times more, and disks are slower than this thread. Small tables,
- * because what an epoch writes at random makes LevelDB write again the tables around it; so there are many, of which a
+ * because what new users add at random places makes LevelDB write again the tables around it; so there are many, of which a
  * thousand are mapped, and others take at most a fifth of the handles that the process may have. Larger blocks than the 4 KiB
  * that LevelDB has by itself are written sooner (16 KiB: 5 % more updates), but a lookup has to search them (a tenth fewer).
  */

@@ -373,6 +373,24 @@ describe("the map in tiles", () => {
     await maps.closeEpoch([index], false);
   });
 
+  it("takes no earlier form of a tile for the one that the map has, wherever it is read", async () => {
+    const index = sha256(utf8("one"));
+    const neighbour = Uint8Array.from(index);
+    neighbour[TOP_DEPTH >> 3]! ^= 1;
+    await maps.closeEpoch([index, neighbour], true);
+    const [earlier] = maps.formsTowards(index);
+    await maps.closeEpoch([index], true);
+    await maps.restart();
+    const [newest] = maps.formsTowards(index);
+    assert.deepEqual([earlier!.writtenIn, newest!.writtenIn], [1, 2]);
+    const key = tileKey(newest!.writtenIn, { prefix: index, depth: TOP_DEPTH });
+    await maps.store.commit({ puts: [{ key, value: earlier!.bytes }] });
+    const refusal = { name: "IntegrityError", message: /does not have the hash/ };
+    assert.throws(() => maps.read().prove(index), refusal);
+    assert.throws(() => readSettledMap(2, maps.tree.root, maps.store, new TileCache(50)).prove(index), refusal);
+    await assert.rejects(maps.closeEpoch([index], false), refusal);
+  });
+
   it("does not read again what was loaded, however deep", async () => {
     const index = sha256(utf8("one"));
     const neighbour = Uint8Array.from(index);
